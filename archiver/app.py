@@ -1,0 +1,132 @@
+"""The only assembly: settings become a ledger, tiers and the verbs that work with them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from archiver import describe, reception, transfer
+from archiver.archive import Archive, utc_now
+from archiver.config import Settings
+from archiver.errors import PublicError, WrongSetting
+from archiver.ledger import Ledger
+from archiver.model import Dataset, Restore, TransferState
+from archiver.reception import Arrival
+from archiver.storage import Tier
+from archiver.worker import Worker
+
+MARKER_KEY = ".neve/tier"
+
+
+def open_archive(
+    settings: Settings,
+    clock: Callable[[], datetime] = utc_now,
+    after_commit: Callable[[list[str]], None] | None = None,
+    *,
+    check: bool = True,
+) -> Archive:
+    """The archive these settings describe. Raises `LedgerUnavailable` unless its ledger is there and of this revision (`check`)."""
+    ledger = Ledger(settings.ledger_url, clock, after_commit)
+    if check:
+        ledger.check_revision()
+    return Archive(settings, ledger, {name: Tier(name, settings) for name in settings.tiers})
+
+
+def setup(archive: Archive) -> list[str]:
+    """Make or upgrade the ledger and make the buckets with their markers; can be repeated. Returns what was made.
+
+    Raises `WrongSetting` when a bucket carries another tier's marker, `StoreUnavailable`.
+    """
+    archive.settings.home.mkdir(parents=True, exist_ok=True)
+    archive.ledger.upgrade()
+    made = []
+    for name, tier in archive.tiers.items():
+        if tier.ensure_bucket():
+            made.append(f"bucket {tier.bucket}")
+        check_marker(tier, write=True)
+        made += [f"marker of {name}"] if made and made[-1] == f"bucket {tier.bucket}" else []
+    with archive.ledger.begin() as tx:
+        tx.set_note("tiers", " ".join(archive.settings.tiers))
+    return made
+
+
+def check_marker(tier: Tier, *, write: bool = False) -> None:
+    """See that the bucket is this tier's. Raises `WrongSetting` (another's marker, or none)."""
+    head = tier.head(MARKER_KEY)
+    if head is None and write:
+        tier.put_text(MARKER_KEY, tier.name)
+        return
+    found = b"".join(tier.read(MARKER_KEY, head.version_id)).decode("utf-8", "replace") if head else None
+    if found != tier.name:
+        raise WrongSetting(
+            f"The bucket {tier.bucket} of tier {tier.name} carries the marker {found!r}.",
+            "Mend tiers.*.bucket; nothing is touched in a bucket of another tier. A new bucket gets its marker by `archiver setup`.",
+        )
+
+
+def ingest(
+    archive: Archive, project: str, instrument: str, name: str, paths: Sequence[Path], progress: Callable[[Arrival, int], None] = lambda _a, _n: None
+) -> tuple[list[Dataset], list[Arrival]]:
+    """Receive local files as a dataset and close it: returns the datasets they went to and what became of each file.
+
+    `progress(arrival, bytes)` is called after each file. Can be repeated after any failure: what was received is not sent again.
+    Raises `PublicError`; the dataset is then still open and what was received stays received.
+    """
+    sources = reception.scan(paths)
+    arrivals = []
+    for arrival in reception.register(archive, project, instrument, name, sources):
+        if arrival.transfer_id is not None:
+            _arrive(archive, arrival.transfer_id)
+        arrivals.append(arrival)
+        progress(arrival, arrival.source.size_bytes)
+    datasets = []
+    for dataset_id in dict.fromkeys(a.dataset_id for a in arrivals):
+        manifest = reception.prepare_close(archive, dataset_id)
+        if manifest is not None:
+            _arrive(archive, manifest)
+        datasets.append(reception.close(archive, dataset_id))
+    return datasets, arrivals
+
+
+def _arrive(archive: Archive, transfer_id: int) -> None:
+    with archive.ledger.read() as tx:
+        planned = tx.transfer(transfer_id)
+    ended = transfer.run(archive, planned)
+    if ended.state is not TransferState.PROVEN:
+        raise PublicError(ended.error or f"Transfer {ended.id} is {ended.state}.", "Run the same command again: what was received is not sent twice.")
+
+
+def work(archive: Archive, *, once: bool = False) -> None:
+    """Run the worker: until nothing is due (`once`), or until SIGTERM or SIGINT, after which what is under way is finished."""
+    for tier in archive.tiers.values():
+        check_marker(tier)
+    worker = Worker(archive)
+    if once:
+        worker.settle()
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker.run(stop)
+
+
+def wait_for_restore(archive: Archive, restore_id: int, *, quiet: bool) -> Restore:
+    """Wait until a restore is ready, partly ready or has ended, with a progress bar unless `quiet`."""
+    with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("requested")
+        while True:
+            with archive.ledger.read() as tx:
+                restore = tx.restore(restore_id)
+                shown = describe.restores(tx, [restore])[0]
+            bar.update(task, description=restore.state, total=shown["bytes_total"] or 1, completed=shown["bytes_ready"])
+            if restore.ready_at is not None or restore.ended_at is not None:
+                return restore
+            time.sleep(0.5)

@@ -1,0 +1,157 @@
+"""How datasets, files, restores and events look to programs: the one shape that API, pages and CLI share (JSON-ready)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from archiver import policy, restore
+from archiver.config import Settings
+from archiver.ledger import Transaction
+from archiver.model import Copy, Dataset, DatasetState, Event, File, Restore
+
+Document = dict[str, Any]
+
+
+def time(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC, with Z."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> list[Document]:
+    """A page of datasets, with what they are claimed for and where they have a full set of copies; a few queries for all."""
+    ids = [d.id for d in page]
+    full: dict[int, set[str]] = {i: set() for i in ids}
+    counts = {d.id: d.file_count for d in page}
+    for covered in tx.coverage(ids):
+        if covered.files == counts[covered.dataset_id]:
+            full[covered.dataset_id].add(covered.tier)
+    claims: dict[int, list[Any]] = {i: [] for i in ids}
+    for claim in tx.stored_claims(ids):
+        claims[claim.dataset_id].append(claim)
+    open_restores = {r.dataset_id: r for r in tx.open_restores(ids)}
+    progress = {r["dataset_id"]: r for r in restores(tx, list(open_restores.values()))}
+    problems = tx.problems(ids)
+    found = []
+    for d in page:
+        tiers = [name for name in settings.tiers if name in full[d.id]]
+        nearest = tiers[0] if tiers else None
+        by_age = policy.age_claims(d, settings, tx.at) if d.state is DatasetState.CLOSED else []
+        found.append(
+            {
+                "id": d.id,
+                "project": d.project,
+                "instrument": d.instrument,
+                "name": d.name,
+                "full_name": d.full_name,
+                "state": d.state,
+                "tier": nearest,
+                "tiers": tiers,
+                "prefix": d.prefix,
+                "path": f"/data/{d.prefix}",
+                "title": d.title,
+                "format": d.format,
+                "metadata": d.metadata,
+                "size_bytes": d.size_bytes,
+                "file_count": d.file_count,
+                "received_at": time(d.received_at),
+                "acquired_at": time(d.acquired_at),
+                "closed_at": time(d.closed_at),
+                "hot_until": time(policy.hot_until(d, claims[d.id], settings, tx.at)),
+                "readable": _readable(nearest, tiers, settings),
+                "back_within_s": int(policy.promise(nearest, settings).total_seconds()),
+                "claims": [{"tier": c.tier, "kind": "age", "until": time(c.until), "user": None, "reason": "age"} for c in by_age]
+                + [{"tier": c.tier, "kind": c.kind, "until": time(c.until), "user": c.user, "reason": c.reason} for c in claims[d.id]],
+                "restore": progress.get(d.id),
+                "problem": problems.get(d.id),
+                "stub": d.stub_at is not None,
+            }
+        )
+    return found
+
+
+def _readable(nearest: str | None, tiers: Sequence[str], settings: Settings) -> str:
+    if nearest is None:
+        return "not_yet"
+    if nearest == policy.HOT:
+        return "now"
+    return "in_place" if any(settings.tiers[t].recall == "never" for t in tiers) else "after_restore"
+
+
+def files(tx: Transaction, settings: Settings, page: Sequence[File]) -> list[Document]:
+    """A page of files, each with its live copies and their proofs."""
+    copies: dict[int, list[Copy]] = {f.id: [] for f in page}
+    for file_id, copy in tx.file_copies(copies):
+        copies[file_id].append(copy)
+    return [
+        {
+            "id": f.id,
+            "path": f.path,
+            "state": f.state,
+            "size_bytes": f.size_bytes,
+            "sha256": f.sha256,
+            "crc64nvme": f.crc64nvme,
+            "format": f.format,
+            "metadata": f.metadata,
+            "metadata_state": f.metadata_state,
+            "metadata_error": f.metadata_error,
+            "copies": [_copy(c, settings, f.size_bytes) for c in copies[f.id]],
+        }
+        for f in page
+    ]
+
+
+def _copy(copy: Copy, settings: Settings, size_bytes: int) -> Document:
+    return {
+        "tier": copy.tier,
+        "bucket": settings.tiers[copy.tier].bucket if copy.tier in settings.tiers else None,
+        "key": copy.key,
+        "version_id": copy.version_id,
+        "storage_class": copy.storage_class,
+        "proof": copy.proof,
+        "proven_at": time(copy.proven_at),
+        "size_bytes": size_bytes,
+    }
+
+
+def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
+    """Restores with what they have reached."""
+    found = []
+    for r in page:
+        dataset = tx.dataset(r.dataset_id)
+        in_hot = {c.object_id for c in tx.copies(r.dataset_id) if c.tier == policy.HOT}
+        reached = restore.progress(r, tx.files(r.dataset_id), in_hot, tx.transfers(r.dataset_id))
+        found.append(
+            {
+                "id": r.id,
+                "dataset_id": r.dataset_id,
+                "dataset": dataset.full_name,
+                "user": r.user,
+                "state": r.state,
+                "files_glob": r.files_glob,
+                "keep_days": r.keep_days,
+                "requested_at": time(r.requested_at),
+                "promised_by": time(r.promised_by),
+                "ready_at": time(r.ready_at),
+                "expires_at": time(r.expires_at),
+                "ended_at": time(r.ended_at),
+                "files_total": reached.files_total,
+                "files_ready": reached.files_ready,
+                "bytes_total": reached.bytes_total,
+                "bytes_ready": reached.bytes_ready,
+                "errors": [{"path": path, "reason": why} for path, why in reached.given_up],
+                "error": r.error,
+            }
+        )
+    return found
+
+
+def events(page: Sequence[Event]) -> list[Document]:
+    """A dataset's history."""
+    return [{"seq": e.seq, "at": time(e.at), "actor": e.actor, "kind": e.kind, "detail": e.detail} for e in page]
+
+
+def dataset_in_full(tx: Transaction, settings: Settings, dataset: Dataset) -> Document:
+    """One dataset with all its files."""
+    return {**datasets(tx, settings, [dataset])[0], "files": files(tx, settings, tx.files(dataset.id))}

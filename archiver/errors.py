@@ -1,0 +1,159 @@
+"""Errors a person or a program may see.
+
+Law: only the text of a `PublicError` ever reaches a user, and it always says what to do next. Everything else is a fault
+of ours: it is logged with its traceback and shown as `internal`.
+
+Each error has a stable `code` (for programs), a sentence `detail`, the `next_step`, an HTTP `status` and a CLI `exit_code`
+(1: something failed, 2: wrong use), so that API, pages and CLI say the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PublicError(Exception):
+    """Base of every error that may be shown.
+
+    `detail`: one sentence, what is wrong. `next_step`: one sentence, what to do now. `extra`: JSON-ready members for programs.
+    """
+
+    code: ClassVar[str] = "failed"
+    title: ClassVar[str] = "The request failed"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, detail: str, next_step: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.next_step = next_step
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.next_step}".strip()
+
+    def problem(self) -> dict[str, Any]:
+        """The error as an RFC 9457 problem document (application/problem+json)."""
+        return {
+            "type": f"urn:neve:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "next_step": self.next_step,
+            **self.extra,
+        }
+
+
+class WrongUse(PublicError):
+    """The caller asked for something that makes no sense as asked."""
+
+    code = "wrong-use"
+    title = "The request is not right"
+    status = 422
+    exit_code = 2
+
+
+class WrongSetting(WrongUse):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+    code = "wrong-setting"
+    title = "A setting is wrong"
+    status = 500
+
+
+class NotSignedIn(PublicError):
+    """No token, or one that nobody knows."""
+
+    code = "not-signed-in"
+    title = "Nobody is signed in"
+    status = 401
+
+
+class NotAllowed(PublicError):
+    """Known, but without the scope or role that this needs."""
+
+    code = "not-allowed"
+    title = "Not allowed"
+    status = 403
+
+
+class NotFound(PublicError):
+    """No such thing, or none that this person may know of (another project's data answers the same)."""
+
+    code = "not-found"
+    title = "Not found"
+    status = 404
+
+
+class Ambiguous(PublicError):
+    """A bare dataset name that more than one instrument uses."""
+
+    code = "ambiguous"
+    title = "More than one fits"
+    status = 409
+    exit_code = 2
+
+
+class Conflict(PublicError):
+    """The thing is in a state in which this cannot be done."""
+
+    code = "conflict"
+    title = "Not in this state"
+    status = 409
+
+
+class SourceChanged(PublicError):
+    """A file changed while it was read; nothing of it counts as received."""
+
+    code = "source-changed"
+    title = "The file changed while it was read"
+    status = 409
+
+
+class ForeignObject(PublicError):
+    """Something that the ledger does not know stands where a file should go; it is left alone."""
+
+    code = "foreign-object"
+    title = "The place is taken"
+    status = 409
+
+
+class UnreadableSource(PublicError):
+    """A path that cannot be read: missing, no permission, not a regular file."""
+
+    code = "unreadable-source"
+    title = "The file cannot be read"
+    status = 422
+
+
+class StoreUnavailable(PublicError):
+    """A store does not answer, refuses our key, or lacks its bucket."""
+
+    code = "store-unavailable"
+    title = "The store cannot be used"
+    status = 503
+
+
+class ProofFailed(PublicError):
+    """Bytes read back, or the store's own checksum, differ from what was recorded."""
+
+    code = "proof-failed"
+    title = "A copy is not what it should be"
+    status = 500
+
+
+class LedgerUnavailable(PublicError):
+    """The ledger cannot be opened, or is of another revision."""
+
+    code = "ledger-unavailable"
+    title = "The ledger cannot be used"
+    status = 503
+
+
+class PortInUse(PublicError):
+    """Another program listens where ours should."""
+
+    code = "port-in-use"
+    title = "A port is taken"
+    status = 500

@@ -1,0 +1,195 @@
+"""Reading the ledger for people: lists with filters and cursors, one query for a page, never one for a row.
+
+Law: who may see what is part of the query itself (`projects`), so a count or a page can't tell of what is not theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver import model
+from archiver.ledger import tables as t
+from archiver.ledger.base import Base
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a list of datasets is narrowed to. `projects`: those the asker may see (None: all). `tier`: has a full set of copies there."""
+
+    projects: Sequence[str] | None = None
+    text: str | None = None
+    name: str | None = None
+    project: str | None = None
+    instrument: str | None = None
+    tier: str | None = None
+    state: model.DatasetState | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of a dataset's files have a live copy in a tier, and their bytes."""
+
+    dataset_id: int
+    tier: str
+    files: int
+    size_bytes: int
+
+
+class Browse(Base):
+    """Lists and counts."""
+
+    def search(self, query: Query, limit: int, cursor: tuple[datetime, int] | None = None) -> list[model.Dataset]:
+        """Datasets that fit, newest data first; `cursor` is (`when`, id) of the last one seen."""
+        when = _when()
+        select = sa.select(t.dataset).where(*self._fits(query)).order_by(when.desc(), t.dataset.c.id.desc()).limit(limit)
+        if cursor is not None:
+            at, last = cursor
+            select = select.where(sa.or_(when < at, sa.and_(when == at, t.dataset.c.id < last)))
+        return self._all(model.Dataset, select)
+
+    def count(self, query: Query) -> int:
+        return int(self.connection.execute(sa.select(sa.func.count()).select_from(t.dataset).where(*self._fits(query))).scalar_one())
+
+    def _fits(self, query: Query) -> list[sa.ColumnElement[bool]]:
+        c = t.dataset.c
+        fits: list[sa.ColumnElement[bool]] = []
+        if query.projects is not None:
+            fits.append(c.project.in_(query.projects))
+        if query.name:
+            instrument, slash, name = query.name.partition("/")
+            fits.append(sa.and_(c.instrument == instrument, c.name == name) if slash else c.name == query.name)
+        for word in (query.text or "").split():
+            like = "%" + word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
+            fits.append(sa.or_(*(column.ilike(like, escape="\\") for column in (c.name, c.title, c.instrument, c.project))))
+        for column, value in ((c.project, query.project), (c.instrument, query.instrument), (c.state, query.state)):
+            if value:
+                fits.append(column == value)
+        if query.tier:
+            fits.append(self._nearest_is(query.tier))
+        if query.since:
+            fits.append(_when() >= query.since)
+        if query.until:
+            fits.append(_when() < query.until)
+        return fits
+
+    def _nearest_is(self, tier: str) -> sa.ColumnElement[bool]:
+        """Every file has a copy in `tier`, and in no nearer tier have they all."""
+        return sa.and_(_full(tier), *(sa.not_(_full(nearer)) for nearer in self.nearer_than(tier)))
+
+    def nearer_than(self, tier: str) -> list[str]:
+        """The tiers before `tier`, nearest first, as noted at setup."""
+        order = (self._tier_order() or "").split()
+        return order[: order.index(tier)] if tier in order else []
+
+    def _tier_order(self) -> str | None:
+        return self.connection.execute(sa.select(t.note.c.value).where(t.note.c.name == "tiers")).scalar()
+
+    def coverage(self, dataset_ids: Iterable[int]) -> list[Coverage]:
+        """Live copies per dataset and tier, for a page of datasets at once; a copy with a drop under way does not count."""
+        going = sa.select(t.drop.c.copy_id).where(t.drop.c.state.in_([model.DropState.PLANNED, model.DropState.CHECKED]))
+        select = (
+            sa.select(t.file.c.dataset_id, t.copy.c.tier, sa.func.count(t.file.c.id), sa.func.sum(t.file.c.size_bytes))
+            .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
+            .where(t.file.c.dataset_id.in_(list(dataset_ids)), t.copy.c.dropped_at.is_(None), t.copy.c.id.not_in(going))
+            .group_by(t.file.c.dataset_id, t.copy.c.tier)
+        )
+        return [Coverage(*row) for row in self.connection.execute(select)]
+
+    def stored_claims(self, dataset_ids: Iterable[int]) -> list[model.Claim]:
+        c = t.claim.c
+        return self._all(model.Claim, sa.select(t.claim).where(c.dataset_id.in_(list(dataset_ids)), c.ended_at.is_(None)).order_by(c.id))
+
+    def open_restores(self, dataset_ids: Iterable[int]) -> list[model.Restore]:
+        """Restores of these datasets that have not ended, oldest first."""
+        c = t.restore.c
+        select = sa.select(t.restore).where(c.dataset_id.in_(list(dataset_ids)), c.state.in_(model.active(model.RESTORE_CHANGES)))
+        return self._all(model.Restore, select.order_by(c.id))
+
+    def problems(self, dataset_ids: Iterable[int]) -> dict[int, str]:
+        """Why a dataset is not as it should be: its transfers that wait for a person."""
+        c = t.transfer.c
+        select = sa.select(c.dataset_id, sa.func.count(), sa.func.max(c.error)).where(
+            c.dataset_id.in_(list(dataset_ids)), c.state == model.TransferState.QUARANTINED
+        )
+        return {row[0]: f"{row[1]} transfer(s) gave up: {row[2]}" for row in self.connection.execute(select.group_by(c.dataset_id))}
+
+    def restores(self, projects: Sequence[str] | None, dataset_id: int | None, user: str | None, limit: int) -> list[model.Restore]:
+        """Restores, newest first."""
+        select = sa.select(t.restore).join(t.dataset).order_by(t.restore.c.id.desc()).limit(limit)
+        if projects is not None:
+            select = select.where(t.dataset.c.project.in_(projects))
+        if dataset_id is not None:
+            select = select.where(t.restore.c.dataset_id == dataset_id)
+        if user is not None:
+            select = select.where(t.restore.c.user == user)
+        return self._all(model.Restore, select)
+
+    def file_copies(self, file_ids: Iterable[int]) -> list[tuple[int, model.Copy]]:
+        """Live copies of files, as (file id, copy)."""
+        select = (
+            sa.select(t.file.c.id.label("file_id"), t.copy)
+            .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
+            .where(t.file.c.id.in_(list(file_ids)), t.copy.c.dropped_at.is_(None))
+            .order_by(t.copy.c.id)
+        )
+        found = []
+        for row in self.connection.execute(select):
+            values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001
+            found.append((values.pop("file_id"), model.Copy(**values)))
+        return found
+
+    def instruments_of(self, projects: Sequence[str] | None) -> list[str]:
+        """The instruments that have datasets in these projects (None: all)."""
+        select = sa.select(t.dataset.c.instrument).distinct().order_by(t.dataset.c.instrument)
+        return list(self.connection.execute(select if projects is None else select.where(t.dataset.c.project.in_(projects))).scalars())
+
+    def history(self, dataset_id: int, limit: int, *, after_seq: int = 0) -> list[model.Event]:
+        """A dataset's events after `after_seq`, oldest first."""
+        c = t.event.c
+        return self._all(model.Event, sa.select(t.event).where(c.dataset_id == dataset_id, c.seq > after_seq).order_by(c.seq).limit(limit))
+
+    def latest_events(self, dataset_id: int, limit: int) -> list[model.Event]:
+        """A dataset's last events, newest first."""
+        c = t.event.c
+        return self._all(model.Event, sa.select(t.event).where(c.dataset_id == dataset_id).order_by(c.seq.desc()).limit(limit))
+
+    def waiting_since(self) -> datetime | None:
+        """Since when the dataset that has waited longest is to be looked at by a worker; None when none is due."""
+        c = t.dataset.c
+        select = sa.select(sa.func.min(c.look_at, type_=t.UtcDateTime)).where(c.look_at <= self.at, c.state == model.DatasetState.CLOSED)
+        return self.connection.execute(select).scalar()
+
+    def totals(self) -> list[tuple[str, int, int]]:
+        """(tier, live copies, bytes) over everything."""
+        select = sa.select(t.copy.c.tier, sa.func.count(), sa.func.sum(t.object_.c.size_bytes)).join(t.object_).where(t.copy.c.dropped_at.is_(None))
+        return [(row[0], row[1], row[2] or 0) for row in self.connection.execute(select.group_by(t.copy.c.tier))]
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """How many datasets, transfers, drops, recalls and restores are in each state."""
+        counts = {}
+        for table in (t.dataset, t.transfer, t.drop, t.recall, t.restore):
+            rows = self.connection.execute(sa.select(table.c.state, sa.func.count()).group_by(table.c.state))
+            counts[table.name] = {str(row[0]): row[1] for row in rows}
+        return counts
+
+
+def _when() -> sa.ColumnElement[Any]:
+    """The time a person means by a dataset's date."""
+    return sa.func.coalesce(t.dataset.c.acquired_at, t.dataset.c.received_at, type_=t.UtcDateTime)
+
+
+def _full(tier: str) -> sa.ColumnElement[bool]:
+    live = (
+        sa.select(sa.func.count(t.file.c.id))
+        .join_from(t.file, t.copy, sa.and_(t.copy.c.object_id == t.file.c.object_id, t.copy.c.tier == tier, t.copy.c.dropped_at.is_(None)))
+        .where(t.file.c.dataset_id == t.dataset.c.id)
+        .scalar_subquery()
+    )
+    return sa.and_(live == t.dataset.c.file_count, t.dataset.c.file_count > 0)

@@ -1,0 +1,210 @@
+"""Projects, instruments, datasets, files, objects and copies in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver import model
+from archiver.errors import Ambiguous, NotFound
+from archiver.ledger import tables as t
+from archiver.ledger.base import Base
+
+
+class Datasets(Base):
+    """Reading and writing what the data is and where it lies."""
+
+    # projects and instruments
+
+    def add_project(self, name: str, title: str) -> None:
+        """Add a project, or give it a new title."""
+        self._upsert(t.project, name, title)
+
+    def add_instrument(self, name: str, title: str) -> None:
+        """Add an instrument, or give it a new title."""
+        self._upsert(t.instrument, name, title)
+
+    def _upsert(self, table: sa.Table, name: str, title: str) -> None:
+        if not self.connection.execute(sa.update(table).where(table.c.name == name).values(title=title)).rowcount:
+            self.connection.execute(sa.insert(table).values(name=name, title=title, created_at=self.at))
+
+    def projects(self) -> list[model.Project]:
+        return self._all(model.Project, sa.select(t.project).order_by(t.project.c.name))
+
+    def instruments(self) -> list[model.Instrument]:
+        return self._all(model.Instrument, sa.select(t.instrument).order_by(t.instrument.c.name))
+
+    def require(self, project: str, instrument: str) -> None:
+        """Raise `NotFound`, naming what is known, unless both are."""
+        for what, name, known in (("project", project, self.projects()), ("instrument", instrument, self.instruments())):
+            if name not in {k.name for k in known}:
+                names = ", ".join(k.name for k in known) or "none yet"
+                raise NotFound(f"There is no {what} {name!r} (known: {names}).", f"Add it with `archiver {what}s add {name} --title …`.")
+
+    # datasets
+
+    def dataset(self, dataset_id: int) -> model.Dataset:
+        """Raises `NotFound`."""
+        found = self._one(model.Dataset, sa.select(t.dataset).where(t.dataset.c.id == dataset_id))
+        if found is None:
+            raise NotFound(f"There is no dataset number {dataset_id}.", "`archiver status` lists the datasets.")
+        return found
+
+    def dataset_named(self, instrument: str, name: str) -> model.Dataset | None:
+        return self._one(model.Dataset, sa.select(t.dataset).where(t.dataset.c.instrument == instrument, t.dataset.c.name == name))
+
+    def find_dataset(self, reference: str, projects: Sequence[str] | None = None) -> model.Dataset:
+        """The dataset that `reference` means: `instrument/name`, a bare name, or a number.
+
+        `projects`: those the asker may see (None: all). Raises `NotFound`, `Ambiguous`.
+        """
+        instrument, slash, name = reference.partition("/")
+        c = t.dataset.c
+        which = sa.and_(c.instrument == instrument, c.name == name) if slash else c.name == reference
+        select = sa.select(t.dataset).where(which)
+        if projects is not None:
+            select = select.where(c.project.in_(projects))
+        found = self._all(model.Dataset, select.limit(10))
+        if not found and reference.isdecimal() and len(reference) < 19:
+            select = sa.select(t.dataset).where(c.id == int(reference))
+            found = self._all(model.Dataset, select if projects is None else select.where(c.project.in_(projects)))
+        if not found:
+            raise NotFound(f"There is no dataset {reference!r}.", "Look its name up in the catalog page, or with `archiver status`.")
+        if len(found) > 1:
+            names = ", ".join(d.full_name for d in found)
+            raise Ambiguous(
+                f"{reference!r} is the name of several datasets: {names}.",
+                "Give the full name, instrument/name.",
+                candidates=[d.full_name for d in found],
+            )
+        return found[0]
+
+    def open_dataset(self, project: str, instrument: str, name: str, prefix: str, follows_id: int | None) -> model.Dataset:
+        dataset_id = self._insert(
+            t.dataset,
+            project=project,
+            instrument=instrument,
+            name=name,
+            state=model.DatasetState.OPEN,
+            prefix=prefix,
+            received_at=self.at,
+            follows_id=follows_id,
+            size_bytes=0,
+            file_count=0,
+            metadata={},
+        )
+        self.event(dataset_id, "dataset.open", {"name": f"{instrument}/{name}", "project": project})
+        return self.dataset(dataset_id)
+
+    def followers(self, dataset_id: int) -> list[model.Dataset]:
+        """The datasets that continue this one, oldest first."""
+        return self._all(model.Dataset, sa.select(t.dataset).where(t.dataset.c.follows_id == dataset_id).order_by(t.dataset.c.id))
+
+    def update_dataset(self, dataset_id: int, **values: Any) -> None:
+        self.connection.execute(sa.update(t.dataset).where(t.dataset.c.id == dataset_id).values(**values))
+
+    def close_dataset(self, dataset_id: int) -> None:
+        """The manifest is proven: nothing changes any more, and claims begin to count."""
+        self.update_dataset(dataset_id, state=model.DatasetState.CLOSED, closed_at=self.at, look_at=self.at)
+        self.event(dataset_id, "dataset.closed", {})
+        self.committed_states.append("dataset.closed")
+
+    def datasets_to_look_at(self, limit: int) -> list[int]:
+        """Closed datasets whose copies and claims may differ by now, longest waiting first."""
+        c = t.dataset.c
+        select = sa.select(c.id).where(c.look_at <= self.at, c.state == model.DatasetState.CLOSED).order_by(c.look_at, c.id).limit(limit)
+        return list(self.connection.execute(select).scalars())
+
+    def look_at_all(self) -> None:
+        """Every closed dataset is looked at again (the policy has changed)."""
+        self.connection.execute(sa.update(t.dataset).where(t.dataset.c.state == model.DatasetState.CLOSED).values(look_at=self.at))
+
+    # files, objects, copies
+
+    def files(self, dataset_id: int, after_id: int = 0, limit: int | None = None) -> list[model.File]:
+        select = sa.select(t.file).where(t.file.c.dataset_id == dataset_id, t.file.c.id > after_id).order_by(t.file.c.id)
+        return self._all(model.File, select.limit(limit) if limit else select)
+
+    def file_at(self, dataset_id: int, path_raw: bytes) -> model.File | None:
+        return self._one(model.File, sa.select(t.file).where(t.file.c.dataset_id == dataset_id, t.file.c.path_raw == path_raw))
+
+    def file_of_object(self, object_id: int) -> model.File | None:
+        return self._one(model.File, sa.select(t.file).where(t.file.c.object_id == object_id))
+
+    def add_object(self, dataset_id: int, kind: model.ObjectKind, key: str, size_bytes: int, **sums: str) -> int:
+        return self._insert(t.object_, dataset_id=dataset_id, kind=kind, key=key, size_bytes=size_bytes, **sums)
+
+    def add_file(self, dataset_id: int, path: str, path_raw: bytes, size_bytes: int, object_id: int, mtime: datetime | None) -> int:
+        return self._insert(
+            t.file,
+            dataset_id=dataset_id,
+            path=path,
+            path_raw=path_raw,
+            state=model.FileState.ARRIVING,
+            size_bytes=size_bytes,
+            object_id=object_id,
+            offset_bytes=0,
+            mtime=mtime,
+            metadata_state=model.MetadataState.NONE,
+            metadata={},
+        )
+
+    def update_file(self, file_id: int, **values: Any) -> None:
+        self.connection.execute(sa.update(t.file).where(t.file.c.id == file_id).values(**values))
+
+    def update_object(self, object_id: int, **values: Any) -> None:
+        self.connection.execute(sa.update(t.object_).where(t.object_.c.id == object_id).values(**values))
+
+    def object(self, object_id: int) -> model.Object:
+        found = self._one(model.Object, sa.select(t.object_).where(t.object_.c.id == object_id))
+        assert found is not None
+        return found
+
+    def object_with_key(self, key: str) -> model.Object | None:
+        return self._one(model.Object, sa.select(t.object_).where(t.object_.c.key == key))
+
+    def objects(self, dataset_id: int) -> list[model.Object]:
+        return self._all(model.Object, sa.select(t.object_).where(t.object_.c.dataset_id == dataset_id).order_by(t.object_.c.id))
+
+    def copies(self, dataset_id: int) -> list[model.Copy]:
+        """The copies of a dataset's objects that are not dropped."""
+        select = sa.select(t.copy).join(t.object_).where(t.object_.c.dataset_id == dataset_id, t.copy.c.dropped_at.is_(None))
+        return self._all(model.Copy, select.order_by(t.copy.c.id))
+
+    def copy(self, copy_id: int) -> model.Copy:
+        found = self._one(model.Copy, sa.select(t.copy).where(t.copy.c.id == copy_id))
+        assert found is not None
+        return found
+
+    def copies_of(self, object_id: int) -> list[model.Copy]:
+        return self._all(model.Copy, sa.select(t.copy).where(t.copy.c.object_id == object_id, t.copy.c.dropped_at.is_(None)))
+
+    def is_a_copy(self, tier: str, key: str, version_id: str) -> bool:
+        """Whether the ledger counts on this version: then nobody may clear it away as a leftover."""
+        c = t.copy.c
+        return self.connection.execute(sa.select(c.id).where(c.tier == tier, c.key == key, c.version_id == version_id)).first() is not None
+
+    def prove_copy(self, copy_id: int, proof: model.Proof) -> None:
+        """A copy was proven anew."""
+        self.connection.execute(sa.update(t.copy).where(t.copy.c.id == copy_id).values(proof=proof, proven_at=self.at))
+
+    def lose_copy(self, copy: model.Copy, dataset_id: int, why: str) -> None:
+        """A copy is not in the store, or not what it should be: it no longer counts, and is made anew if it is claimed."""
+        self.connection.execute(sa.update(t.copy).where(t.copy.c.id == copy.id).values(dropped_at=self.at))
+        self.event(dataset_id, "copy.lost", {"copy_id": copy.id, "tier": copy.tier, "key": copy.key, "version_id": copy.version_id, "why": why})
+        self.look(dataset_id)
+
+    # what the ledger remembers of itself
+
+    def note(self, name: str) -> str | None:
+        return self.connection.execute(sa.select(t.note.c.value).where(t.note.c.name == name)).scalar()
+
+    def set_note(self, name: str, value: str) -> None:
+        if not self.connection.execute(sa.update(t.note).where(t.note.c.name == name).values(value=value)).rowcount:
+            self.connection.execute(sa.insert(t.note).values(name=name, value=value))
+
+    def events(self, dataset_id: int) -> list[model.Event]:
+        return self._all(model.Event, sa.select(t.event).where(t.event.c.dataset_id == dataset_id).order_by(t.event.c.seq))

@@ -1,0 +1,121 @@
+"""One door to the ledger: `Ledger.begin()` gives a `Transaction`, whose methods are the only SQL of Névé.
+
+Law: every change of state goes through `Transaction.change`, which refuses what model.py does not allow, moves a row only
+from the state the caller saw, and writes the event in the same transaction. So what is recorded can be repeated, and two that
+work on one row cannot both win.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from archiver.errors import LedgerUnavailable
+from archiver.ledger import migrations
+from archiver.ledger.base import Moved
+from archiver.ledger.browse import Browse
+from archiver.ledger.datasets import Datasets
+from archiver.ledger.work import Work
+
+__all__ = ["Ledger", "Moved", "Transaction"]
+
+
+class Transaction(Datasets, Work, Browse):
+    """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
+
+
+class Ledger:
+    """The ledger at an SQLAlchemy URL.
+
+    `clock` gives the time. `after_commit`, if set, is called with the names of the states that were just made durable
+    (`transfer.copying`); tests end the process there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        after_commit: Callable[[list[str]], None] | None = None,
+    ) -> None:
+        self.url = make_url(url)
+        self.clock = clock
+        self.after_commit = after_commit
+        self._sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = sa.create_engine(self.url, connect_args={"timeout": 30} if self._sqlite else {})
+        if self._sqlite:
+            sa.event.listen(self.engine, "connect", _sqlite_connect)
+            sa.event.listen(self.engine, "begin", _sqlite_begin)
+
+    def upgrade(self) -> None:
+        """Make the tables, or bring them to this program's revision; nothing happens when they are."""
+        if self._sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self._reachable(), self.engine.connect() as connection:
+            migrations.upgrade(connection)
+
+    def check_revision(self) -> None:
+        """Raise `LedgerUnavailable` unless the ledger is there and of this program's revision."""
+        if self._sqlite and self.url.database and not Path(self.url.database).exists():
+            raise LedgerUnavailable(f"There is no ledger at {self.url.database}.", "Run `archiver setup` first.")
+        with self._reachable(), self.engine.connect() as connection:
+            found, wanted = migrations.current(connection), migrations.head()
+        if found != wanted:
+            raise LedgerUnavailable(f"The ledger is of revision {found or 'none'}, this program needs {wanted}.", "Run `archiver ledger upgrade`.")
+
+    @contextmanager
+    def begin(self, actor: str = "archiver") -> Iterator[Transaction]:
+        """A transaction for reading and writing; `actor` stands in its events. Raises `LedgerUnavailable`, `Moved`."""
+        with self._reachable(), self.engine.begin() as connection:
+            tx = Transaction(connection, self.clock(), actor)
+            yield tx
+        if self.after_commit and tx.committed_states:
+            self.after_commit(tx.committed_states)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction for reading only: it waits for nobody. Raises `LedgerUnavailable`."""
+        with self._reachable(), self.engine.connect().execution_options(read_only=True) as connection, connection.begin() as unit:
+            yield Transaction(connection, self.clock(), "reader")
+            unit.rollback()
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            where = self.url.database if self._sqlite else self.url.render_as_string(hide_password=True)
+            raise LedgerUnavailable(
+                f"The ledger at {where} does not answer: {reason}.", "See that it is there and not locked; `archiver doctor` tells more."
+            ) from error
+
+    def dispose(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's pysqlite begins too late for IMMEDIATE; we begin ourselves
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for attempt in range(50):
+            try:
+                cursor.execute(f"PRAGMA {pragma}")
+                break
+            except Exception:  # switching to WAL ignores the busy timeout
+                if attempt == 49:
+                    raise
+                time.sleep(0.1)
+    cursor.close()
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    # A writer takes its lock at once: two that read first and write later would end in "database is locked".
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")

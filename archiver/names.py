@@ -1,0 +1,62 @@
+"""Names: what a project, instrument or dataset may be called, and the key and the text of any file name that a file system can hold.
+
+Law: keys are `<project>/<instrument>/<YYYY>/<MM>/<dataset>/<path>`. A printable UTF-8 path stands in its key as it is; any other, one
+too long for S3's 1,024 bytes, or the reserved stub name gets a short hashed key, its true name being in ledger and manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+
+from archiver.archive import STUB_NAME
+from archiver.errors import WrongUse
+
+_MAX_KEY_BYTES = 1024
+_UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
+
+
+def unit(what: str, name: str) -> str:
+    """A project's or instrument's name: it is a hub group, a folder and a profile name as well. Raises `WrongUse`."""
+    if not _UNIT.fullmatch(name):
+        raise WrongUse(f"{name!r} cannot be the name of {what}.", "Use 3 to 63 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit.")
+    return name
+
+
+def dataset(name: str) -> str:
+    """A dataset's name: one folder name, printable. Raises `WrongUse`."""
+    if not name.isprintable() or "/" in name or "\\" in name or name != name.strip() or name.startswith(".") or not 1 <= len(name.encode()) <= 200:
+        raise WrongUse(
+            f"{name!r} cannot be the name of a dataset.",
+            "Use 1 to 200 bytes of printable text without '/', '\\', a leading '.', or spaces at the ends.",
+        )
+    return name
+
+
+def prefix(project: str, instrument: str, name: str, received_at: datetime) -> str:
+    """Where a dataset lies, in every tier and below /data."""
+    return f"{project}/{instrument}/{received_at:%Y/%m}/{name}"
+
+
+def text(path_raw: bytes) -> str:
+    """A path for people: bytes that are no UTF-8 are shown escaped."""
+    return path_raw.decode("utf-8", "backslashreplace")
+
+
+def key(dataset_prefix: str, path_raw: bytes) -> str:
+    """The S3 key of a file."""
+    try:
+        path = path_raw.decode("utf-8")
+    except UnicodeDecodeError:
+        path = ""
+    plain = f"{dataset_prefix}/{path}"
+    if path and path != STUB_NAME and path.isprintable() and "\\" not in path and len(plain.encode()) <= _MAX_KEY_BYTES:
+        return plain
+    suffix = re.search(rb"\.[A-Za-z0-9]{1,8}\Z", path_raw)
+    return f"{dataset_prefix}/name-{hashlib.sha256(path_raw).hexdigest()[:32]}{suffix[0].decode() if suffix else ''}"
+
+
+def manifest_key(dataset_prefix: str) -> str:
+    """The key of a dataset's manifest, outside every project's prefix."""
+    return f".neve/manifests/{dataset_prefix}.json"

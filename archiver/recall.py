@@ -1,0 +1,54 @@
+"""Recalls: asking a cold store to make a copy readable. `asked → running → readable → lapsed`, shared by all that wait.
+
+Law: asking twice is no error (RestoreAlreadyInProgress joins the running one); only HEAD tells whether a copy is readable, never
+the storage class in a listing; nothing is reported readable before the store says so.
+"""
+
+from __future__ import annotations
+
+from archiver.archive import Archive
+from archiver.errors import NotFound
+from archiver.model import Recall, RecallState
+from archiver.storage import Tier
+
+
+def advance(archive: Archive, recall: Recall) -> RecallState:
+    """Take a recall one step further, if it can go; returns its state then. Raises `StoreUnavailable`, `Moved`."""
+    with archive.ledger.read() as tx:
+        copy = tx.copy(recall.copy_id)
+    tier = archive.tiers[copy.tier]
+    now = archive.clock()
+    match recall.state:
+        case RecallState.ASKED:
+            known = tier.ask_recall(copy.key, copy.version_id)
+            # A tier that always recalls, on a store that knows none, waits for its stand-in of a robot.
+            to = RecallState.RUNNING if known or tier.settings.recall == "always" else RecallState.READABLE
+            until = now + tier.settings.recall_keep if to is RecallState.READABLE else None
+        case RecallState.RUNNING:
+            head = tier.head(copy.key, copy.version_id)
+            if head is None:
+                raise NotFound(f"{copy.key} is no longer in {copy.tier}.", "It is copied from another proven copy, if there is one.")
+            if head.readable_until is not None:
+                to, until = RecallState.READABLE, head.readable_until
+            elif head.recalling:
+                return recall.state
+            elif tier.settings.recall == "always" and not _knows_recalls(tier, head.storage_class):
+                if now < recall.asked_at + tier.settings.recall_wait:
+                    return recall.state
+                to, until = RecallState.READABLE, now + tier.settings.recall_keep
+            else:
+                to, until = RecallState.LAPSED, None  # the store forgot it; whoever waits asks anew
+        case RecallState.READABLE:
+            if recall.readable_until is None or now < recall.readable_until:
+                return recall.state
+            to, until = RecallState.LAPSED, recall.readable_until
+        case RecallState.LAPSED:
+            return recall.state
+    with archive.ledger.begin() as tx:
+        tx.change("recall", recall, to, readable_until=until)
+    return to
+
+
+def _knows_recalls(tier: Tier, storage_class: str) -> bool:
+    """Whether a recall of this class would have left a trace on HEAD: only AWS's own cold classes on AWS do."""
+    return tier.endpoint_url is None and storage_class in {"GLACIER", "DEEP_ARCHIVE"}

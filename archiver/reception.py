@@ -1,0 +1,313 @@
+"""Reception: files become a dataset. Register, send (transfer.py), close with a manifest.
+
+Law: proven before the ledger says received; never overwritten; never the same twice. The same content again is no work; other
+content under a known path becomes `path@v2` while the dataset is open; once it is closed everything new goes to `name+1`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from archiver import formats, names
+from archiver.archive import Archive
+from archiver.errors import Conflict, UnreadableSource, WrongUse
+from archiver.ledger import Transaction
+from archiver.model import Dataset, DatasetState, File, FileState, MetadataState, ObjectKind
+
+
+@dataclass(frozen=True)
+class Source:
+    """A local file and the path it shall have in its dataset."""
+
+    path: Path
+    path_raw: bytes
+    size_bytes: int
+    mtime: datetime
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of a source: `transfer_id` to be run, or None when the same content was received before."""
+
+    source: Source
+    dataset_id: int
+    path: str
+    transfer_id: int | None
+
+
+def scan(paths: Sequence[Path]) -> list[Source]:
+    """The regular files below `paths`, in order; a folder gives the paths below it, a file its name.
+
+    Symlinks are not followed. Raises `UnreadableSource` for what is missing, unreadable or no file, before anything is written.
+    """
+    sources = []
+    for path in paths:
+        try:
+            mode = path.lstat().st_mode
+        except OSError as error:
+            raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "Check the path.") from None
+        if stat.S_ISDIR(mode):
+            sources += [_source(found, os.fsencode(found.relative_to(path))) for found in _walk(path)]
+        elif stat.S_ISREG(mode):
+            sources.append(_source(path, os.fsencode(path.name)))
+        else:
+            raise UnreadableSource(
+                f"{_shown(path)} is neither a file nor a folder.", "Links, devices and sockets are not received; name the file itself."
+            )
+    if not sources:
+        raise UnreadableSource(f"There is no file in {', '.join(map(_shown, paths))}.", "Name a file, or a folder with files in it.")
+    doubles = {s.path_raw for s in sources if sum(o.path_raw == s.path_raw for o in sources) > 1} if len(paths) > 1 else set()
+    if doubles:
+        raise WrongUse(
+            f"Two sources would have the same path {names.text(min(doubles))!r} in the dataset.",
+            "Receive them as two datasets, or name their folder.",
+        )
+    return sources
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
+    except OSError as error:
+        raise UnreadableSource(f"{_shown(folder)} cannot be read: {error.strerror}.", "See that the folder is readable.") from None
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
+
+
+def _source(path: Path, path_raw: bytes) -> Source:
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+    except OSError as error:
+        raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
+    return Source(path, path_raw, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _shown(path: Path) -> str:
+    return names.text(os.fsencode(path))
+
+
+def register(archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source]) -> Iterator[Arrival]:
+    """Write each source down, in the dataset it belongs to; yields them one by one so that each can be sent at once.
+
+    Raises `NotFound` (unknown project or instrument), `WrongUse` (name, or the dataset is another project's).
+    """
+    names.dataset(name)
+    with archive.ledger.begin() as tx:
+        tx.require(project, instrument)
+        first = tx.dataset_named(instrument, name)
+        if first is not None and first.project != project:
+            raise WrongUse(
+                f"{first.full_name} belongs to project {first.project}.", "A dataset's name is unique per instrument; choose another name."
+            )
+    for source in sources:
+        yield _register_one(archive, project, instrument, name, source)
+
+
+def _register_one(archive: Archive, project: str, instrument: str, name: str, source: Source) -> Arrival:
+    with archive.ledger.read() as tx:
+        known = _known(tx, instrument, name, source)
+    for before in known:
+        if before.sha256 == _sha256(source.path):
+            return Arrival(source, before.dataset_id, before.path, None)
+    extracted = formats.extract(source.path, names.text(source.path_raw))
+    described = {
+        "mtime": source.mtime,
+        "format": extracted.format,
+        "metadata_state": extracted.state,
+        "metadata_error": extracted.error,
+        "metadata": {**extracted.metadata, **_iso(title=extracted.title, acquired_at=extracted.acquired_at)},
+    }
+    with archive.ledger.begin() as tx:
+        dataset = _tail(tx, project, instrument, name)
+        path_raw, file = next(
+            (path_raw, found)
+            for path_raw in _versions(source.path_raw)
+            if (found := tx.file_at(dataset.id, path_raw)) is None or found.state is not FileState.RECEIVED
+        )
+        if file is None:
+            key = names.key(dataset.prefix, path_raw)
+            object_id = tx.add_object(dataset.id, ObjectKind.FILE, key, source.size_bytes)
+            file_id = tx.add_file(dataset.id, names.text(path_raw), path_raw, source.size_bytes, object_id, source.mtime)
+        else:  # an arrival that was cut short: it goes on with what the file is now
+            file_id, object_id = file.id, file.object_id
+            tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
+        tx.update_file(file_id, size_bytes=source.size_bytes, **described)
+        transfer_id = _arrival_transfer(tx, object_id, source.path)
+        return Arrival(source, dataset.id, names.text(path_raw), transfer_id)
+
+
+def _iso(**values: Any) -> dict[str, Any]:
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items() if v is not None}
+
+
+def _known(tx: Transaction, instrument: str, name: str, source: Source) -> list[File]:
+    """Received files of this dataset and those that continue it, with the same path (any version) and size."""
+    dataset = tx.dataset_named(instrument, name)
+    chain: list[Dataset] = []
+    while dataset is not None:
+        chain.append(dataset)
+        dataset = next(iter(tx.followers(dataset.id)), None)
+    same = []
+    for link in chain:
+        for path_raw in _versions(source.path_raw):
+            file = tx.file_at(link.id, path_raw)
+            if file is None:
+                break
+            if file.state is FileState.RECEIVED and file.size_bytes == source.size_bytes:
+                same.append(file)
+    return same
+
+
+def _versions(path_raw: bytes) -> Iterator[bytes]:
+    """`path`, `path@v2`, `path@v3`, …"""
+    yield path_raw
+    for version in itertools.count(2):
+        yield path_raw + f"@v{version}".encode()
+
+
+def _tail(tx: Transaction, project: str, instrument: str, name: str) -> Dataset:
+    """The open dataset that a new file of `name` goes to; opened when there is none."""
+    dataset = tx.dataset_named(instrument, name)
+    if dataset is None:
+        return tx.open_dataset(project, instrument, name, names.prefix(project, instrument, name, tx.at), None)
+    number = 0
+    while dataset.state is DatasetState.CLOSED:
+        number += 1
+        following = tx.followers(dataset.id)
+        if following:
+            dataset = following[0]
+        else:
+            new = f"{name}+{number}"
+            dataset = tx.open_dataset(project, instrument, new, names.prefix(project, instrument, new, tx.at), dataset.id)
+    return dataset
+
+
+def _arrival_transfer(tx: Transaction, object_id: int, path: Path) -> int:
+    uri = path.absolute().as_uri()
+    transfer = tx.transfer_into(object_id, "hot")
+    if transfer is None:
+        return tx.plan_transfer(tx.object(object_id), "hot", source_uri=uri)
+    tx.restart_arrival(transfer, uri)
+    return transfer.id
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
+
+
+def unfinished(archive: Archive, dataset_id: int) -> list[str]:
+    """Paths of a dataset that are known but not received."""
+    with archive.ledger.read() as tx:
+        return [f.path for f in tx.files(dataset_id) if f.state is not FileState.RECEIVED]
+
+
+def prepare_close(archive: Archive, dataset_id: int) -> int | None:
+    """Describe an open dataset as a whole and write its manifest down as one more arrival; returns that transfer, None if it is closed.
+
+    Raises `Conflict` while files are missing; the dataset then stays open.
+    """
+    missing = unfinished(archive, dataset_id)
+    if missing:
+        raise Conflict(
+            f"{len(missing)} file(s) of the dataset are not received yet, the first is {missing[0]!r}.", "Send them again; then it closes."
+        )
+    with archive.ledger.begin() as tx:
+        dataset = tx.dataset(dataset_id)
+        if dataset.state is DatasetState.CLOSED:
+            return None
+        files = tx.files(dataset_id)
+        if not files:
+            raise Conflict(f"{dataset.full_name} has no file.", "Send one; an empty dataset is not closed.")
+        tx.update_dataset(dataset_id, **_summary(files))
+        body = _manifest(tx.dataset(dataset_id), files, tx)
+        path = archive.spool / "manifests" / f"{dataset_id}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        key = names.manifest_key(dataset.prefix)
+        manifest = tx.object_with_key(key)
+        if manifest is None:
+            object_id = tx.add_object(dataset_id, ObjectKind.MANIFEST, key, len(body))
+            return _arrival_transfer(tx, object_id, path)
+        if tx.copies_of(manifest.id):
+            return None  # proven by a close that was cut short before its last step
+        tx.update_object(manifest.id, size_bytes=len(body), sha256=None, crc64nvme=None)
+        return _arrival_transfer(tx, manifest.id, path)
+
+
+def close(archive: Archive, dataset_id: int) -> Dataset:
+    """The last step: the manifest is proven, the dataset is closed. Raises `Conflict` when the manifest is not."""
+    with archive.ledger.begin() as tx:
+        dataset = tx.dataset(dataset_id)
+        if dataset.state is DatasetState.OPEN:
+            manifest = tx.object_with_key(names.manifest_key(dataset.prefix))
+            if manifest is None or not tx.copies_of(manifest.id):
+                raise Conflict(f"The manifest of {dataset.full_name} is not proven yet.", "Close the dataset again.")
+            tx.close_dataset(dataset_id)
+    (archive.spool / "manifests" / f"{dataset_id}.json").unlink(missing_ok=True)
+    with archive.ledger.read() as tx:
+        return tx.dataset(dataset_id)
+
+
+def _summary(files: Sequence[File]) -> dict[str, Any]:
+    """What a dataset is as a whole, from its files: the earliest acquisition, the first title, the formats, the first metadata."""
+    times = sorted(datetime.fromisoformat(f.metadata["acquired_at"]) for f in files if f.metadata.get("acquired_at"))
+    good = [f for f in files if f.metadata_state is MetadataState.OK]
+    kinds = [f.format for f in files if f.format]
+    return {
+        "size_bytes": sum(f.size_bytes for f in files),
+        "file_count": len(files),
+        "acquired_at": times[0] if times else None,
+        "title": next((str(f.metadata["title"]) for f in files if f.metadata.get("title")), None),
+        "format": max(sorted(set(kinds)), key=kinds.count) if kinds else None,
+        "metadata": good[0].metadata if good else {},
+    }
+
+
+def _manifest(dataset: Dataset, files: Sequence[File], tx: Transaction) -> bytes:
+    """A dataset's description that is enough by itself (Law 6): JSON with sorted keys, sums in hex and base64, times in UTC."""
+    keys = {o.id: o.key for o in tx.objects(dataset.id)}
+    follows = tx.dataset(dataset.follows_id).full_name if dataset.follows_id is not None else None
+    described = {
+        "neve_manifest": 1,
+        "dataset": {
+            **_iso(received_at=dataset.received_at, acquired_at=dataset.acquired_at, title=dataset.title, format=dataset.format, follows=follows),
+            "project": dataset.project,
+            "instrument": dataset.instrument,
+            "name": dataset.name,
+            "prefix": dataset.prefix,
+            "metadata": dataset.metadata,
+        },
+        "files": [
+            {
+                **_iso(mtime=f.mtime, received_at=f.received_at, format=f.format, metadata_error=f.metadata_error),
+                "path": f.path,
+                "path_hex": f.path_raw.hex(),
+                "key": keys[f.object_id],
+                "offset_bytes": f.offset_bytes,
+                "size_bytes": f.size_bytes,
+                "sha256": f.sha256,
+                "crc64nvme": f.crc64nvme,
+                "metadata_state": f.metadata_state,
+                "metadata": f.metadata,
+            }
+            for f in files
+        ],
+    }
+    return json.dumps(described, ensure_ascii=False, sort_keys=True, indent=1).encode()

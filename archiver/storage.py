@@ -1,0 +1,355 @@
+"""A tier over S3: the only code that speaks to a store.
+
+Law: what is written is written only where nothing stands (`If-None-Match: *`); what is read, proven, copied or ended is named
+by version. A missing object is `None`, a store that cannot be used is `StoreUnavailable` with a sentence, a cold object is
+`NotReadable`; nothing else is swallowed. SHA-256 is ours and is the identity; an ETag never is (multipart ETags are no MD5).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from awscrt import checksums
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from archiver.config import Settings, TierSettings
+from archiver.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_MAX_PARTS = 9_000  # S3 ends at 10,000
+_READ_BYTES = 2**20
+_MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"})
+_SYSTEMIC = frozenset({"AccessDenied", "403", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
+
+
+class AlreadyThere(Exception):
+    """An object stands at the key already, so nothing was written."""
+
+
+class NotReadable(Exception):
+    """The version is cold: it must be recalled before it can be read."""
+
+
+class Vanished(Exception):
+    """The version is not in the store."""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What bytes are: their count, SHA-256 (hex) and CRC64NVME (base64 of 8 big-endian bytes, as S3 writes it)."""
+
+    size_bytes: int
+    sha256: str
+    crc64nvme: str
+
+
+class Digester:
+    """Computes a `Digest` as bytes go by."""
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._sha = hashlib.sha256()
+        self._crc = 0
+
+    def update(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        self._sha.update(chunk)
+        self._crc = checksums.crc64nvme(chunk, self._crc)
+
+    def digest(self) -> Digest:
+        return Digest(self._size, self._sha.hexdigest(), base64.b64encode(self._crc.to_bytes(8, "big")).decode())
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the store says of one version. `sha256` (hex) and `crc64nvme` are the store's own full-object checksums, where it has them."""
+
+    version_id: str
+    size_bytes: int
+    storage_class: str
+    recalling: bool
+    readable_until: datetime | None
+    sha256: str | None
+    crc64nvme: str | None
+    store_time: datetime | None
+
+    @property
+    def readable(self) -> bool:
+        return self.storage_class not in COLD_CLASSES or self.readable_until is not None
+
+
+class Tier:
+    """One tier of the settings. Raises `StoreUnavailable` from every method when the store does not answer or refuses."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings: TierSettings = settings.tiers[name]
+        self.bucket = self.settings.bucket
+        self.endpoint_url = settings.tier_endpoint(name)
+        self._store = settings.store
+        self._part_bytes = settings.worker.part_bytes
+        self._copy_in_parts_above_bytes = settings.worker.copy_in_parts_above_bytes
+        self._connections = settings.worker.parallel * 2 + 4
+
+    @cached_property
+    def client(self) -> S3Client:
+        return client(self._store.credentials_file, self._store.profile, self._store.region, self.endpoint_url, self._connections)
+
+    # setting up
+
+    def ensure_bucket(self) -> bool:
+        """Make the bucket, versioned, unless it is there; returns whether it was made."""
+        made = False
+        if self._call("head_bucket") is None:
+            location = {"LocationConstraint": self._store.region} if self.endpoint_url is None and self._store.region != "us-east-1" else None
+            self._call("create_bucket", **({"CreateBucketConfiguration": location} if location else {}))
+            made = True
+        self._call("put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"})
+        return made
+
+    def ping(self) -> datetime | None:
+        """The store's own time; raises `StoreUnavailable` when the bucket cannot be used."""
+        answer = self._call("list_objects_v2", MaxKeys=1)
+        if answer is None:
+            raise self._unavailable(f"the bucket {self.bucket} is not there", "Run `archiver setup`, or mend the tier's bucket in neve.toml.")
+        return _date(answer)
+
+    # reading
+
+    def head(self, key: str, version_id: str | None = None) -> Head | None:
+        """What stands at the key (in that version), or None."""
+        answer = self._call("head_object", Key=key, ChecksumMode="ENABLED", **_version(version_id))
+        if answer is None:
+            return None
+        recalling, until = _parse_restore(answer.get("Restore"))
+        full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        sha = answer.get("ChecksumSHA256")
+        return Head(
+            version_id=answer.get("VersionId", "null"),
+            size_bytes=answer["ContentLength"],
+            storage_class=answer.get("StorageClass", "STANDARD"),
+            recalling=recalling,
+            readable_until=until,
+            sha256=base64.b64decode(sha).hex() if sha and full and "-" not in sha else None,
+            crc64nvme=answer.get("ChecksumCRC64NVME") if full else None,
+            store_time=_date(answer),
+        )
+
+    def read(self, key: str, version_id: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes of one version, in pieces. Raises `NotReadable`, `Vanished`."""
+        if length == 0:
+            return
+        span = {"Range": f"bytes={start}-{start + length - 1}"} if length is not None else {}
+        answer = self._call("get_object", Key=key, **_version(version_id), **span)
+        if answer is None:
+            raise Vanished(f"{self.bucket}/{key} ({version_id})")
+        try:
+            yield from answer["Body"].iter_chunks(_READ_BYTES)
+        except (BotoCoreError, OSError) as error:
+            raise self._unavailable(f"the connection broke while reading {key}: {error}") from error
+        finally:
+            answer["Body"].close()
+
+    def digest(self, key: str, version_id: str) -> Digest:
+        """Read all bytes of one version back and say what they are. Raises `NotReadable`, `Vanished`."""
+        digester = Digester()
+        for chunk in self.read(key, version_id):
+            digester.update(chunk)
+        return digester.digest()
+
+    # writing
+
+    def put(self, key: str, size_bytes: int, source: Iterator[bytes], storage_class: str) -> str:
+        """Write `source` (pieces of at most `part_bytes(size)`) where nothing stands; returns the version.
+
+        Raises `AlreadyThere`. What `source` raises passes through, and nothing is left behind. Where the class can't be read
+        back, the store is asked for its own checksum.
+        """
+        cold = storage_class in COLD_CLASSES
+        if size_bytes <= self.part_bytes(size_bytes):
+            body = b"".join(source)
+            sums = {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()} if cold else {}
+            answer = self._write("put_object", Key=key, Body=body, StorageClass=storage_class, IfNoneMatch="*", **sums)
+            return str(answer.get("VersionId", "null"))
+        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if cold else {}
+        upload_id = self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum)["UploadId"]
+        try:
+            parts = []
+            digester = Digester()
+            for number, chunk in enumerate(source, start=1):
+                digester.update(chunk)
+                part = {"ChecksumAlgorithm": "CRC64NVME"} if cold else {}
+                answer = self._write("upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=chunk, **part)
+                parts.append({"PartNumber": number, "ETag": answer["ETag"], **({"ChecksumCRC64NVME": answer["ChecksumCRC64NVME"]} if cold else {})})
+            whole = {"ChecksumCRC64NVME": digester.digest().crc64nvme, "ChecksumType": "FULL_OBJECT"} if cold else {}
+            answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*", **whole)
+        except BaseException:
+            self._abort(key, upload_id)
+            raise
+        return str(answer.get("VersionId", "null"))
+
+    def put_text(self, key: str, text: str) -> str:
+        """Write a small text object, over whatever stands there (our stubs and markers only)."""
+        answer = self._write("put_object", Key=key, Body=text.encode(), ContentType="text/plain; charset=utf-8")
+        return str(answer.get("VersionId", "null"))
+
+    def copy_from(self, source: Tier, key: str, source_version_id: str, size_bytes: int, storage_class: str) -> str:
+        """Copy one version from another tier to the same key here, where nothing stands; returns the version.
+
+        Server-side when both tiers share an endpoint, else streamed. Raises `AlreadyThere`, `NotReadable`, `Vanished`.
+        """
+        if source.endpoint_url != self.endpoint_url:
+            return self.put(key, size_bytes, source.parts(key, source_version_id, size_bytes, self.part_bytes(size_bytes)), storage_class)
+        where: dict[str, Any] = {"Bucket": source.bucket, "Key": key, "VersionId": source_version_id}
+        cold = storage_class in COLD_CLASSES
+        if size_bytes <= self._copy_in_parts_above_bytes:
+            sums = {"ChecksumAlgorithm": "SHA256"} if cold else {}
+            answer = self._write("copy_object", Key=key, CopySource=where, StorageClass=storage_class, IfNoneMatch="*", **sums)
+            return str(answer.get("VersionId", "null"))
+        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if cold else {}
+        upload_id = self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum)["UploadId"]
+        try:
+            parts = []
+            step = max(self._part_bytes, -(-size_bytes // _MAX_PARTS))
+            for number, start in enumerate(range(0, size_bytes, step), start=1):
+                span = f"bytes={start}-{min(start + step, size_bytes) - 1}"
+                answer = self._write("upload_part_copy", Key=key, UploadId=upload_id, PartNumber=number, CopySource=where, CopySourceRange=span)
+                result = answer["CopyPartResult"]
+                sums = {"ChecksumCRC64NVME": result["ChecksumCRC64NVME"]} if cold and "ChecksumCRC64NVME" in result else {}
+                parts.append({"PartNumber": number, "ETag": result["ETag"], **sums})
+            answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        except BaseException:
+            self._abort(key, upload_id)
+            raise
+        return str(answer.get("VersionId", "null"))
+
+    def part_bytes(self, size_bytes: int) -> int:
+        """The size of the pieces in which an object of this size is sent."""
+        return max(self._part_bytes, -(-size_bytes // _MAX_PARTS))
+
+    def parts(self, key: str, version_id: str, size_bytes: int, step: int) -> Iterator[bytes]:
+        """The bytes of one version in pieces of `step`, each asked for by range, so that memory holds one."""
+        for start in range(0, size_bytes, step):
+            length = min(step, size_bytes - start)
+            chunk = b"".join(self.read(key, version_id, start, length))
+            if len(chunk) != length:
+                raise self._unavailable(f"{key} ended early: {len(chunk)} of {length} bytes at {start}")
+            yield chunk
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
+
+    # ending
+
+    def delete_version(self, key: str, version_id: str) -> None:
+        """End one version; that it is gone already is no error."""
+        self._call("delete_object", Key=key, **_version(version_id))
+
+    def delete_all_versions(self, key: str) -> None:
+        """End everything at a key (our stubs only)."""
+        answer = self._call("list_object_versions", Prefix=key, MaxKeys=1000) or {}
+        for entry in (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())):
+            if entry["Key"] == key:
+                self.delete_version(key, entry["VersionId"])
+
+    # recalling
+
+    def ask_recall(self, key: str, version_id: str) -> bool:
+        """Ask a cold store to make a version readable; that it is already under way is a success.
+
+        Returns False when this store knows no recalls.
+        """
+        days = max(1, -(-int(self.settings.recall_keep.total_seconds()) // 86_400))
+        request = {"Days": days, "GlacierJobParameters": {"Tier": self.settings.recall_speed}}
+        try:
+            self.client.restore_object(Bucket=self.bucket, Key=key, RestoreRequest=request, **_version(version_id))  # type: ignore[arg-type]
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code == "RestoreAlreadyInProgress":
+                return True
+            if code in {"405", "MethodNotAllowed", "NotImplemented", "InvalidObjectState"}:
+                return False
+            if code in {"404", "NoSuchKey", "NoSuchVersion"}:
+                raise Vanished(f"{self.bucket}/{key} ({version_id})") from error
+            raise self._unavailable(str(error)) from error
+        except BotoCoreError as error:
+            raise self._unavailable(str(error)) from error
+        return True
+
+    # one place where errors become ours
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.bucket, **arguments)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code == "InvalidObjectState":
+                raise NotReadable(f"{self.bucket}/{arguments.get('Key')}") from error
+            if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+                raise AlreadyThere(f"{self.bucket}/{arguments.get('Key')}") from error
+            if code in _MISSING or (code == "NoSuchBucket" and operation in {"head_bucket", "list_objects_v2"}):
+                return None
+            hint = "Check the tier's bucket and the keys in the settings." if code in _SYSTEMIC else "It is tried again by itself."
+            raise self._unavailable(f"{operation}: {error.response.get('Error', {}).get('Message') or code}", hint) from error
+        except BotoCoreError as error:
+            raise self._unavailable(str(error)) from error
+        return answer
+
+    def _write(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        answer = self._call(operation, **arguments)
+        if answer is None:  # a copy whose source is gone, or an upload that somebody ended
+            raise Vanished(f"{operation} {self.bucket}/{arguments.get('Key')}")
+        return answer
+
+    def _unavailable(self, why: str, next_step: str = "See that the store runs; what was under way is tried again by itself.") -> StoreUnavailable:
+        return StoreUnavailable(f"The store of tier {self.name} ({self.endpoint_url or 'AWS'}) cannot be used: {why.rstrip('.')}.", next_step)
+
+
+def client(credentials_file: Any, profile: str, region: str, endpoint_url: str | None, connections: int = 10) -> S3Client:
+    """An S3 client with one of our identities; without a credentials file, AWS's usual chain."""
+    core = botocore.session.Session(profile=profile if credentials_file else None)
+    if credentials_file:
+        core.set_config_variable("credentials_file", str(credentials_file))
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "max_attempts": 4},
+        max_pool_connections=connections,
+        s3={"addressing_style": "path" if endpoint_url else "auto", "payload_signing_enabled": False},
+        request_checksum_calculation="when_required",  # other stores choke on the default (boto/boto3#4401)
+        response_checksum_validation="when_required",
+    )
+    return Session(botocore_session=core).client("s3", region_name=region, endpoint_url=endpoint_url, config=config)
+
+
+def _version(version_id: str | None) -> dict[str, str]:
+    return {} if version_id in {None, "null"} else {"VersionId": str(version_id)}
+
+
+def _date(answer: dict[str, Any]) -> datetime | None:
+    value = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(value).astimezone(UTC) if value else None
+
+
+def _parse_restore(header: str | None) -> tuple[bool, datetime | None]:
+    """S3's `ongoing-request="false", expiry-date="…"`: whether a recall runs, and until when the object is readable."""
+    if not header:
+        return False, None
+    if 'ongoing-request="true"' in header:
+        return True, None
+    _, _, rest = header.partition('expiry-date="')
+    return False, parsedate_to_datetime(rest.partition('"')[0]).astimezone(UTC) if rest else None

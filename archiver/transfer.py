@@ -1,0 +1,244 @@
+"""Making copies: `planned → [recalling] → copying → verifying → proven`, or `failed` (again later), `quarantined` (a person).
+
+Law: each state is in the ledger before its work is done, and each step can be repeated after a crash at any moment: what stands
+at the key already is looked at, proven or cleared away, never counted unseen. An arrival (source_uri) is the same transfer with a
+local file as its source.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
+
+from archiver import policy
+from archiver.archive import Archive
+from archiver.errors import ForeignObject, NotFound, ProofFailed, PublicError, SourceChanged, StoreUnavailable, UnreadableSource
+from archiver.ledger.store import Moved
+from archiver.model import Object, ObjectKind, RecallState, Transfer, TransferState
+from archiver.proof import prove
+from archiver.storage import AlreadyThere, Digest, Digester, NotReadable, Tier, Vanished
+
+log = logging.getLogger(__name__)
+
+_MAX_BACKOFF = timedelta(minutes=5)
+ENDED = (TransferState.PROVEN, TransferState.QUARANTINED, TransferState.CANCELLED)
+
+
+def run(archive: Archive, transfer: Transfer) -> Transfer:
+    """Advance a transfer until it has ended, waits for a recall, or has failed and waits for its next try.
+
+    Returns it as it is then. Raises nothing that belongs to the transfer itself: that is recorded in it.
+    """
+    while True:
+        before = transfer
+        try:
+            _step(archive, transfer)
+        except Moved:
+            pass  # another process or a person moved it; go on from what is true now
+        except (PublicError, NotReadable, AlreadyThere, Vanished, OSError) as error:
+            with suppress(Moved):
+                _fail(archive, _read(archive, transfer.id), error)
+        transfer = _read(archive, before.id)
+        if transfer.state in ENDED or (transfer.state, transfer.next_try_at) == (before.state, before.next_try_at):
+            return transfer
+        if transfer.state is TransferState.FAILED:
+            return transfer
+
+
+def _read(archive: Archive, transfer_id: int) -> Transfer:
+    with archive.ledger.read() as tx:
+        return tx.transfer(transfer_id)
+
+
+def _step(archive: Archive, transfer: Transfer) -> None:
+    match transfer.state:
+        case TransferState.FAILED:
+            if transfer.next_try_at <= archive.clock():
+                with archive.ledger.begin() as tx:
+                    tx.change("transfer", transfer, TransferState.PLANNED)
+        case TransferState.PLANNED:
+            _start(archive, transfer)
+        case TransferState.RECALLING:
+            _wait_for_recall(archive, transfer)
+        case TransferState.COPYING:
+            _copy(archive, transfer)
+        case TransferState.VERIFYING:
+            _verify(archive, transfer)
+
+
+def _start(archive: Archive, transfer: Transfer) -> None:
+    """Choose the source; a cold one is recalled first."""
+    if transfer.source_uri is not None:
+        tier = archive.tiers[transfer.tier]
+        if transfer.attempts == 0 and tier.head(transfer.key) is not None:
+            raise ForeignObject(
+                f"{tier.bucket}/{transfer.key} holds an object that the ledger does not know.",
+                "See what it is and move it away, then send the file again.",
+            )
+        with archive.ledger.begin() as tx:
+            tx.change("transfer", transfer, TransferState.COPYING)
+        return
+    with archive.ledger.begin() as tx:
+        candidates = [c for c in tx.copies_of(transfer.object_id) if c.tier != transfer.tier]
+        origin = policy.source(candidates, archive.settings, transfer.attempts)
+        if origin is None:
+            raise NotFound("No other proven copy of this object is known.", "See its events, and restore it from a backup.")
+        how = archive.settings.tiers[origin.tier].recall
+        if how == "never":
+            tx.change("transfer", transfer, TransferState.COPYING, source_copy_id=origin.id)
+            return
+        if how == "always":
+            recall = tx.recall_for(origin, transfer.dataset_id)
+            tx.change("transfer", transfer, TransferState.RECALLING, source_copy_id=origin.id, recall_id=recall.id)
+            return
+    head = archive.tiers[origin.tier].head(origin.key, origin.version_id)
+    if head is None:
+        raise Vanished(f"{origin.key} in {origin.tier}")
+    with archive.ledger.begin() as tx:
+        if head.readable:
+            tx.change("transfer", transfer, TransferState.COPYING, source_copy_id=origin.id)
+        else:
+            recall = tx.recall_for(origin, transfer.dataset_id)
+            tx.change("transfer", transfer, TransferState.RECALLING, source_copy_id=origin.id, recall_id=recall.id)
+
+
+def _wait_for_recall(archive: Archive, transfer: Transfer) -> None:
+    with archive.ledger.begin() as tx:
+        assert transfer.recall_id is not None
+        recall = tx.recall(transfer.recall_id)
+        if recall.state is RecallState.READABLE:
+            tx.change("transfer", transfer, TransferState.COPYING)
+        elif recall.state is RecallState.LAPSED:
+            tx.change("transfer", transfer, TransferState.FAILED, next_try_at=tx.at, error="The recall lapsed before the bytes were read.")
+
+
+def _copy(archive: Archive, transfer: Transfer) -> None:
+    tier = archive.tiers[transfer.tier]
+    with archive.ledger.read() as tx:
+        obj = tx.object(transfer.object_id)
+    if transfer.source_uri is not None:
+        version_id, digest = _arrive(archive, transfer, obj, tier)
+        with archive.ledger.begin() as tx:
+            tx.update_object(obj.id, size_bytes=digest.size_bytes, sha256=digest.sha256, crc64nvme=digest.crc64nvme)
+            tx.change("transfer", transfer, TransferState.VERIFYING, version_id=version_id)
+        return
+    with archive.ledger.read() as tx:
+        assert transfer.source_copy_id is not None
+        origin = tx.copy(transfer.source_copy_id)
+    try:
+        version_id = tier.copy_from(archive.tiers[origin.tier], obj.key, origin.version_id, obj.size_bytes, _storage_class(obj, tier))
+    except AlreadyThere:
+        # Left by a step that was cut short, or put there by somebody: the proof will tell.
+        head = tier.head(obj.key)
+        if head is None:
+            raise
+        version_id = head.version_id
+    except NotReadable:
+        with archive.ledger.begin() as tx:  # the recall lapsed while we waited for our turn
+            recall = tx.recall_for(origin, transfer.dataset_id)
+            if recall.state is RecallState.READABLE:
+                tx.change("recall", recall, RecallState.LAPSED)
+                recall = tx.recall_for(origin, transfer.dataset_id)
+            tx.change("transfer", transfer, TransferState.RECALLING, recall_id=recall.id)
+        return
+    with archive.ledger.begin() as tx:
+        tx.change("transfer", transfer, TransferState.VERIFYING, version_id=version_id)
+
+
+def _arrive(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> tuple[str, Digest]:
+    """Send a local file, its digest computed as it goes; it must be the same file before and after."""
+    assert transfer.source_uri is not None
+    path = unquote_to_bytes(transfer.source_uri.removeprefix("file://"))
+    for again in (False, True):
+        digester = Digester()
+        try:
+            with Path(os.fsdecode(path)).open("rb") as file:
+                before = os.fstat(file.fileno())
+                if before.st_size != obj.size_bytes:
+                    raise SourceChanged(
+                        f"{_shown(path)} has {before.st_size} bytes now, it had {obj.size_bytes}.", "Send it again when it no longer changes."
+                    )
+                version_id = tier.put(obj.key, obj.size_bytes, _pieces(file, tier.part_bytes(obj.size_bytes), digester), _storage_class(obj, tier))
+                after = os.stat(path)  # noqa: PTH116  # the name may have been given to another file meanwhile
+        except AlreadyThere:
+            head = tier.head(obj.key)
+            if again or head is None or not _clear(archive, tier, obj.key, head.version_id):
+                raise
+            continue
+        except OSError as error:
+            raise UnreadableSource(
+                f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is there and readable, then send it again."
+            ) from error
+        digest = digester.digest()
+        if digest.size_bytes != obj.size_bytes or _signature(before) != _signature(after):
+            _clear(archive, tier, obj.key, version_id)
+            raise SourceChanged(f"{_shown(path)} changed while it was sent.", "Send it again when it no longer changes.")
+        return version_id, digest
+    raise AssertionError("unreachable")
+
+
+def _verify(archive: Archive, transfer: Transfer) -> None:
+    tier = archive.tiers[transfer.tier]
+    assert transfer.version_id is not None
+    with archive.ledger.read() as tx:
+        obj = tx.object(transfer.object_id)
+    try:
+        proof = prove(tier, obj, transfer.version_id)
+    except ProofFailed:
+        _clear(archive, tier, obj.key, transfer.version_id)
+        raise
+    with archive.ledger.begin() as tx:
+        tx.finish_transfer(transfer, _storage_class(obj, tier), transfer.version_id, proof)
+
+
+def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
+    """End a version that a transfer of ours left unproven. Never one that the ledger counts on."""
+    with archive.ledger.read() as tx:
+        if tx.is_a_copy(tier.name, key, version_id):
+            return False
+    log.warning("clearing an unproven version of %s in %s: %s", key, tier.name, version_id)
+    tier.delete_version(key, version_id)
+    return True
+
+
+def _fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
+    """Record why, and when it is tried again. An unreachable store is waited for without end; anything else is given up after N tries."""
+    if transfer.state in ENDED:
+        return
+    worker = archive.settings.worker
+    attempts = transfer.attempts + 1
+    patient = isinstance(error, StoreUnavailable)
+    wait = min(worker.backoff * 2 ** min(attempts - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
+    text = str(error) if isinstance(error, PublicError) else f"{type(error).__name__}: {error}"
+    log.warning("transfer %s (%s to %s) failed, attempt %s: %s", transfer.id, transfer.key, transfer.tier, attempts, text)
+    with archive.ledger.begin() as tx:
+        if transfer.state is not TransferState.FAILED:
+            tx.change("transfer", transfer, TransferState.FAILED, attempts=attempts, next_try_at=tx.at + wait, error=text)
+            transfer = tx.transfer(transfer.id)
+        if (attempts >= worker.tries and not patient) or isinstance(error, ForeignObject):
+            tx.change("transfer", transfer, TransferState.QUARANTINED, error=text)
+
+
+def _storage_class(obj: Object, tier: Tier) -> str:
+    return "STANDARD" if obj.kind is ObjectKind.MANIFEST else tier.settings.storage_class
+
+
+def _pieces(file: BinaryIO, size: int, digester: Digester) -> Iterator[bytes]:
+    while chunk := file.read(size):
+        digester.update(chunk)
+        yield chunk
+
+
+def _signature(stat: os.stat_result) -> tuple[int, int, int, int]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,332 @@
+"""A small archiver for the client's tests: a real HTTP server that speaks the API, with real bytes in a real store and below a data folder.
+
+| fixture      | scope | what it gives                                                                                              |
+|--------------|-------|------------------------------------------------------------------------------------------------------------|
+| `api`        | test  | the server: `add(...)` a dataset, `script` of a restore's states, `fail` answers, `seen` requests           |
+| `client`     | test  | a Client of it, signed in                                                                                   |
+| `as_notebook`| test  | the same by environment, as in a notebook: $NEVE_API_URL, $JUPYTERHUB_API_TOKEN, $NEVE_DATA, $HOME          |
+| `lab`        | test  | `as_notebook` with datasets in each tier, their bytes in SeaweedFS and in the data folder                   |
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import urllib.parse
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import h5py
+import netCDF4
+import numpy as np
+import pytest
+
+TOKEN = "secret-token-0123456789"
+T0 = datetime(2026, 11, 1, 8, tzinfo=UTC)
+BACK_WITHIN_S = {"hot": 0, "archive": 4 * 3600, "deep": 3 * 86400}
+
+
+def iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+class Api:
+    """The contract's API over what the test has put in."""
+
+    def __init__(self, data, s3=None, buckets=None):
+        self.data, self.s3, self.buckets = data, s3, buckets or {}
+        self.datasets, self.files, self.bodies, self.restores = {}, {}, {}, {}
+        self.seen: list[tuple[str, str]] = []
+        self.fail: list[tuple[int, str, bytes]] = []  # (status, content type, body) of the next answers
+        self.script = ["queued", "recalling", "copying", "ready"]  # states of the next restore, one per question
+        self.scripts: dict[int, list[str]] = {}
+        self.project_names = ["p1"]
+        self.credential_life = timedelta(hours=1)
+        self.endpoint_url = "http://127.0.0.1:1"
+        self.keys = ("AKIA", "secret-key", "session-token")
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/services/archiver"
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def asked(self, method, part):
+        return [path for how, path in self.seen if how == method and part in path]
+
+    # What there is
+
+    def add(self, full_name, files, tiers, *, project="p1", age_days=0.0, readable=None, state="closed", title=None):
+        """`files`: {path: (bytes, format)}; `tiers`: where full copies are. Returns the dataset's id."""
+        number = len(self.datasets) + 1
+        instrument, _, name = full_name.partition("/")
+        when = T0 - timedelta(days=age_days)
+        prefix = f"{project}/{instrument}/{when:%Y}/{when:%m}/{name}"
+        tier = tiers[0] if tiers else None
+        self.datasets[number] = {
+            "id": number, "project": project, "instrument": instrument, "name": name, "full_name": full_name, "state": state,
+            "prefix": prefix, "path": f"/data/{prefix}", "title": title, "format": next(iter(files.values()))[1] if files else None,
+            "metadata": {"sample": "silver"}, "size_bytes": sum(len(body) for body, _ in files.values()), "file_count": len(files),
+            "received_at": iso(when), "acquired_at": iso(when), "closed_at": iso(when), "claims": [], "restore": None, "problem": None, "stub": False,
+            "tier": tier, "tiers": list(tiers), "back_within_s": BACK_WITHIN_S.get(tier, 0), "hot_until": iso(T0 + timedelta(days=30)) if tier == "hot" else None,
+            "readable": readable or {"hot": "now", "archive": "in_place", "deep": "after_restore", None: "not_yet"}[tier],
+        }  # fmt: skip
+        self.files[number] = []
+        for at, (path, (body, kind)) in enumerate(files.items()):
+            self.bodies[number, path] = body
+            self.files[number].append({
+                "id": number * 1000 + at, "path": path, "state": "received" if tiers else "arriving", "size_bytes": len(body), "sha256": None,
+                "crc64nvme": None, "format": kind, "metadata": {}, "metadata_state": "ok", "metadata_error": None, "copies": [],
+            })  # fmt: skip
+        for each in tiers:
+            self.put(number, each)
+        return number
+
+    def put(self, number, tier):
+        dataset = self.datasets[number]
+        for file in self.files[number]:
+            body, key = self.bodies[number, file["path"]], f"{dataset['prefix']}/{file['path']}"
+            version = None
+            if tier in self.buckets:
+                version = self.s3.put_object(Bucket=self.buckets[tier], Key=key, Body=body)["VersionId"]
+            if tier == "hot":
+                path = self.data / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(body)
+            file["copies"].append({
+                "tier": tier, "bucket": self.buckets.get(tier, tier), "key": key, "version_id": version, "proof": "read-back", "proven_at": iso(T0),
+                "storage_class": "DEEP_ARCHIVE" if tier == "deep" else "STANDARD", "size_bytes": len(body),
+            })  # fmt: skip
+
+    def start_restore(self, number, glob=None, days=None):
+        rid = len(self.restores) + 1
+        dataset = self.datasets[number]
+        self.restores[rid] = {
+            "id": rid, "dataset_id": number, "dataset": dataset["full_name"], "user": "alice", "state": "requested", "files_glob": glob,
+            "keep_days": days or 7, "requested_at": iso(T0), "promised_by": iso(T0 + timedelta(days=3)), "ready_at": None, "expires_at": None,
+            "ended_at": None, "files_total": dataset["file_count"], "files_ready": 0, "bytes_total": dataset["size_bytes"], "bytes_ready": 0,
+            "errors": [], "error": None,
+        }  # fmt: skip
+        self.scripts[rid] = list(self.script)
+        dataset["restore"] = self.restores[rid]
+        return rid
+
+    def step(self, rid):
+        restore = self.restores[rid]
+        if not self.scripts[rid]:
+            return
+        restore["state"] = state = self.scripts[rid].pop(0)
+        dataset = self.datasets[restore["dataset_id"]]
+        if state == "copying":
+            restore["bytes_ready"] = restore["bytes_total"] // 2
+        if state == "ready":
+            restore.update(
+                bytes_ready=restore["bytes_total"], files_ready=restore["files_total"], ready_at=iso(T0), expires_at=iso(T0 + timedelta(days=7))
+            )
+            dataset.update(tier="hot", tiers=["hot", *dataset["tiers"]], readable="now", hot_until=restore["expires_at"])
+            self.put(dataset["id"], "hot")
+        if state == "partly_ready":
+            restore.update(errors=[{"path": "scan.h5", "reason": "the tape is torn"}], expires_at=iso(T0 + timedelta(days=7)))
+        if state == "failed":
+            restore.update(error="no drive was free", ended_at=iso(T0))
+
+    # The routes
+
+    def answer(self, method, path, query, body):
+        parts = path.removeprefix("/services/archiver/api/v1/").split("/")
+        if not path.startswith("/services/archiver/api/v1/"):
+            return 404, {"detail": "Not Found"}
+        match method, parts:
+            case "GET", ["me"]:
+                return 200, {"name": "alice", "admin": False, "projects": self.project_names, "scopes": ["custom:archiver:read"]}
+            case "GET", ["projects"]:
+                return 200, {"items": [{"name": name, "title": name} for name in self.project_names]}
+            case "GET", ["datasets"]:
+                return 200, self.page(query)
+            case "GET", ["datasets", number] if int(number) in self.datasets:
+                return 200, self.datasets[int(number)]
+            case "GET", ["datasets", number, "files"]:
+                files, start = self.files[int(number)], int(query.get("cursor", 0))
+                end = start + int(query["limit"])
+                return 200, {"items": files[start:end], "next_cursor": str(end) if end < len(files) else None}
+            case "POST", ["restores"]:
+                found = [n for n, item in self.datasets.items() if item["full_name"] == body["dataset"]]
+                return (201, self.restores[self.start_restore(found[0], body["files"], body["days"])]) if found else self.problem(404, "not-found")
+            case "GET", ["restores"]:
+                kept = [r for r in self.restores.values() if query.get("dataset") in {None, str(r["dataset_id"])}]
+                return 200, {"items": kept}
+            case "GET", ["restores", rid]:
+                self.step(int(rid))
+                return 200, self.restores[int(rid)]
+            case "POST", ["restores", rid, "cancel"]:
+                self.restores[int(rid)].update(state="cancelled", ended_at=iso(T0))
+                return 200, self.restores[int(rid)]
+            case "POST", ["credentials"]:
+                access, secret, session = self.keys
+                end = iso(datetime.now(UTC) + self.credential_life)
+                return 200, {"access_key_id": access, "secret_access_key": secret, "session_token": session, "expires_at": end,
+                             "endpoint_url": self.endpoint_url, "region": "eu-west-3", "buckets": self.buckets}  # fmt: skip
+        return self.problem(404, "not-found")
+
+    def page(self, query):
+        items = sorted(self.datasets.values(), key=lambda item: (item["acquired_at"], item["id"]), reverse=True)
+        if name := query.get("name"):
+            items = [item for item in items if name in {item["name"], item["full_name"]}]
+        for word in query.get("q", "").split():
+            items = [item for item in items if word.lower() in f"{item['full_name']} {item['title']} {item['project']}".lower()]
+        for key in ("project", "instrument", "tier", "state"):
+            items = [item for item in items if query.get(key) in {None, item[key]}]
+        items = [item for item in items if query.get("from", "") <= item["acquired_at"] < query.get("to", "9")]
+        start, limit = int(query.get("cursor", 0)), int(query.get("limit", 50))
+        return {"items": items[start : start + limit], "total": len(items), "next_cursor": str(start + limit) if start + limit < len(items) else None}
+
+    @staticmethod
+    def problem(status, code, **extra):
+        return status, {
+            "type": f"urn:neve:error:{code}",
+            "title": code,
+            "status": status,
+            "code": code,
+            "detail": f"It is {code}.",
+            "next_step": "Do this.",
+            **extra,
+        }
+
+    def _handler(self):
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_args):
+                pass
+
+            def handle_one(self):
+                split = urllib.parse.urlsplit(self.path)
+                query = dict(urllib.parse.parse_qsl(split.query))
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                api.seen.append((self.command, self.path))
+                if api.fail:
+                    status, kind, data = api.fail.pop(0)
+                else:
+                    if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                        status, answer = api.problem(401, "not-signed-in")
+                    else:
+                        status, answer = api.answer(self.command, split.path, query, json.loads(raw or b"null"))
+                    kind = "application/problem+json" if status >= 400 and "code" in answer else "application/json"
+                    data = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = handle_one
+
+        return Handler
+
+
+def h5_bytes(build) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        build(file)
+    return buffer.getvalue()
+
+
+def saxs(frames=3) -> bytes:
+    """A stack of images with its axes, as a detector writes it."""
+
+    def build(file):
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update(NX_class="NXentry", default="data")
+        entry["title"] = "silver behenate"
+        data = entry.create_group("data")
+        data.attrs.update(NX_class="NXdata", signal="counts", axes=["frame", "y", "x"])
+        data["counts"] = np.arange(frames * 20 * 30, dtype="u4").reshape(frames, 20, 30)
+        data["counts"].attrs["units"] = "counts"
+        data["y"] = np.linspace(0, 1, 20)
+        data["x"] = np.linspace(0, 2, 30)
+        data["x"].attrs.update(units="mm", long_name="horizontal position")
+
+    return h5_bytes(build)
+
+
+def xas() -> bytes:
+    """A one-dimensional scan."""
+
+    def build(file):
+        group = file.create_group("entry/plot")
+        file["entry"].attrs["NX_class"] = "NXentry"
+        group.attrs.update(NX_class="NXdata", signal="mu", axes=["energy"])
+        group["mu"] = np.tanh(np.linspace(-3, 3, 50))
+        group["energy"] = np.linspace(7000, 7200, 50)
+        group["energy"].attrs["units"] = "eV"
+
+    return h5_bytes(build)
+
+
+def weather(tmp_path, kind) -> bytes:
+    path = tmp_path / f"weather-{kind}.nc"
+    with netCDF4.Dataset(path, "w", format=kind) as file:
+        file.createDimension("time", 24)
+        time = file.createVariable("time", "f8", ("time",))
+        time.units = "hours since 2026-10-01 00:00:00"
+        time[:] = np.arange(24)
+        temperature = file.createVariable("temperature", "i2", ("time",), fill_value=-999)
+        temperature.setncatts({"units": "K", "scale_factor": 0.1, "add_offset": 273.0})
+        temperature[:] = 273.0 + np.arange(24) / 10
+    return path.read_bytes()
+
+
+@pytest.fixture
+def api(tmp_path):
+    server = Api(tmp_path / "data")
+    server.data.mkdir()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(api):
+    from neve.client import Client
+
+    connected = Client(api.url, TOKEN)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def as_notebook(api, tmp_path, monkeypatch):
+    from neve import client
+
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, value in {"NEVE_API_URL": api.url, "JUPYTERHUB_API_TOKEN": TOKEN, "NEVE_DATA": str(api.data), "HOME": str(home)}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_CONFIG_FILE", "AWS_PROFILE", "NEVE_S3_URL"):
+        monkeypatch.delenv(name, raising=False)
+    yield api
+    client.connect().close()
+    client._shared.cache_clear()
+
+
+@pytest.fixture
+def lab(as_notebook, store, tmp_path):
+    """saxs/run42, weather/october and xas/old (netCDF-3) in hot, saxs/run10 in archive, xas/scan7 in deep only, saxs/live still arriving."""
+    api = as_notebook
+    api.s3, api.buckets = store.client(), store.buckets("hot", "archive")
+    api.endpoint_url, api.keys = store.endpoint_url, (store.access_key_id, store.secret_access_key, "")
+    api.add("saxs/run42", {"a.log": (b"started\n", None), "scan.h5": (saxs(), "nexus"), "scan2.h5": (saxs(1), "nexus")}, ["hot", "archive", "deep"])
+    api.add("weather/october", {"day.nc": (weather(tmp_path, "NETCDF4"), "netcdf4")}, ["hot", "archive", "deep"], age_days=5, title="Weather mast")
+    api.add("weather/old", {"day.nc": (weather(tmp_path, "NETCDF3_CLASSIC"), "netcdf3")}, ["archive", "deep"], age_days=90)
+    api.add("saxs/run10", {"scan.h5": (saxs(), "nexus")}, ["archive", "deep"], age_days=100)
+    api.add("xas/scan7", {"scan.h5": (xas(), "nexus")}, ["deep"], age_days=900)
+    api.add("saxs/live", {"scan.h5": (saxs(), "nexus")}, [], age_days=-1, state="open")
+    yield api
+    api.s3.close()
