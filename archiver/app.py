@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from rich.progress import Progress
 from archiver import describe, reception, transfer
 from archiver.archive import Archive, utc_now
 from archiver.config import Settings
-from archiver.errors import PublicError, WrongSetting
+from archiver.errors import PortInUse, PublicError, WrongSetting
 from archiver.ledger import Ledger
 from archiver.model import Dataset, Restore, TransferState
 from archiver.reception import Arrival
@@ -130,3 +131,23 @@ def wait_for_restore(archive: Archive, restore_id: int, *, quiet: bool) -> Resto
             if restore.ready_at is not None or restore.ended_at is not None:
                 return restore
             time.sleep(0.5)
+
+
+def serve(archive: Archive) -> None:
+    """Answer the API and the pages until SIGTERM or SIGINT. A store or hub that is down is told by /health, it does not stop the start.
+
+    Raises `PortInUse`, `WrongSetting` (no token for the hub).
+    """
+    import uvicorn  # noqa: PLC0415  # the other commands start without a web server
+
+    from archiver.auth import JupyterHub  # noqa: PLC0415
+    from archiver.pages import create_site  # noqa: PLC0415
+
+    api = archive.settings.api
+    site = create_site(archive, JupyterHub(api))
+    try:
+        listener = socket.create_server((api.host, api.port), backlog=256)
+    except OSError as error:
+        raise PortInUse(f"{api.host}:{api.port} cannot be listened on: {error.strerror}.", "End what listens there, or set api.port.") from None
+    with listener:
+        uvicorn.Server(uvicorn.Config(site, log_level="warning", access_log=False)).run(sockets=[listener])

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -38,7 +39,7 @@ cli.add_typer(instruments_cli, name="instruments")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
 Now = Annotated[str | None, typer.Option("--now", metavar="TIME", help="Act as if it were TIME (ISO 8601, UTC unless it says otherwise).")]
-out = Console(highlight=False)
+out = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def ingest(
         _print(results)
     for result in () if as_json else results:
         again = f", {result['already_there']} were there already" if result["already_there"] else ""
-        out.print(f"{result['dataset']}: {result['received']} file(s) received and proven{again}; {result['path']}")
+        out.print(f"{result['dataset']}: {result['received']} file(s) received and proven{again}; {result['path']}", markup=False)
 
 
 def _bar(*, quiet: bool) -> Progress:
@@ -171,12 +172,14 @@ def _print_dataset(document: dict[str, Any]) -> None:
     )
     out.print(f"nearest tier: {document['tier'] or 'none'}; path {document['path']}; hot until {document['hot_until'] or '-'}")
     for claim in document["claims"]:
-        out.print(f"claimed in {claim['tier']} until {claim['until'] or 'for ever'} ({claim['kind']}{': ' + claim['user'] if claim['user'] else ''})")
+        by = f"{claim['kind']}: {claim['user']}" if claim["user"] else claim["kind"]
+        end = claim["until"] or ("for ever" if claim["kind"] == "age" else "its restore ends")
+        out.print(f"claimed in {claim['tier']} until {end} ({by})", markup=False)
     table = Table("file", "bytes", "metadata", "copies", box=None, header_style="bold")
     for file in document["files"]:
         copies = ", ".join(f"{c['tier']} ({c['proof']})" for c in file["copies"]) or file["state"]
         state = f"failed: {file['metadata_error']}" if file["metadata_error"] else (file["format"] or "-")
-        table.add_row(file["path"], f"{file['size_bytes']:,}", state, copies)
+        table.add_row(escape(file["path"]), f"{file['size_bytes']:,}", state, copies)
     out.print(table)
 
 
@@ -276,7 +279,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         _print([f.__dict__ for f in findings])
     for finding in () if as_json else findings:
-        out.print(f"{'ok  ' if finding.ok else 'BAD '} {finding.what}: {finding.detail}")
+        out.print(f"{'ok  ' if finding.ok else 'BAD '} {finding.what}: {finding.detail}", markup=False)
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
 

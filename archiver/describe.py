@@ -120,7 +120,8 @@ def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
     found = []
     for r in page:
         dataset = tx.dataset(r.dataset_id)
-        in_hot = {c.object_id for c in tx.copies(r.dataset_id) if c.tier == policy.HOT}
+        going = {d.copy_id for d in tx.drops(r.dataset_id)}
+        in_hot = {c.object_id for c in tx.copies(r.dataset_id) if c.tier == policy.HOT and c.id not in going}
         reached = restore.progress(r, tx.files(r.dataset_id), in_hot, tx.transfers(r.dataset_id))
         found.append(
             {

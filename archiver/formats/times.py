@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import cftime  # type: ignore[import-untyped]  # a part of netCDF4, without types
+import cftime
 
 # Beside ISO 8601 in all its spellings: C's ctime (SPEC, EPICS), VMS and ISIS, and day.month.year as European software writes it.
 # Day/month/year with slashes is left out: nobody can tell it from the American order.

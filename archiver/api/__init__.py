@@ -1,0 +1,61 @@
+"""The archiver's REST API: `/api/v1/…`, `/health` and `/openapi.json`, each answer in JSON, each error a problem document."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from archiver.api import problems, routes
+from archiver.api.edge import Edge
+from archiver.api.health import Health
+from archiver.archive import Archive
+from archiver.auth import Hub
+from archiver.errors import PublicError
+from archiver.ledger.store import Moved
+
+__all__ = ["create_app"]
+
+_BODY_BYTES = 64 * 2**10
+
+
+def create_app(archive: Archive, hub: Hub) -> FastAPI:
+    """The API over one archive, with identities from `hub`."""
+    app = FastAPI(
+        title="Névé archiver",
+        summary="Datasets, where their copies are, and how they come back.",
+        version=version("neve"),
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        max_body_size=_BODY_BYTES,
+        lifespan=_lifespan,
+    )
+    app.state.archive, app.state.hub, app.state.health = archive, hub, Health(archive)
+    app.include_router(routes.api)
+    app.include_router(routes.outside)
+    for kind in (PublicError, RequestValidationError, HTTPException, Moved):
+        app.add_exception_handler(kind, problems.respond)
+    app.add_middleware(
+        Edge, respond=problems.respond, headers={"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+    )
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.health.close()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        app.openapi_schema = dict(problems.mend_openapi(document))
+    return app.openapi_schema

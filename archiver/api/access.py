@@ -1,0 +1,75 @@
+"""What routes are given: the archive, the hub, and the identity of who asks, with the scope that the route needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from archiver import auth
+from archiver.archive import Archive
+from archiver.auth import Hub, Identity
+from archiver.errors import NotFound
+from archiver.ledger import Transaction
+from archiver.model import Dataset, Restore
+
+# For openapi.json only; the header is read by `auth.bearer`, which also takes the hub's own `token …`.
+_scheme = HTTPBearer(auto_error=False, description="A token of the hub with the scope that the route names.")
+
+
+def _archive(request: Request) -> Archive:
+    archive: Archive = request.app.state.archive
+    return archive
+
+
+def _hub(request: Request) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+Here = Annotated[Archive, Depends(_archive)]
+TheHub = Annotated[Hub, Depends(_hub)]
+
+
+def _needs(scope: str | None) -> Callable[..., Identity]:
+    def who(request: Request, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
+        identity = hub.who(auth.bearer(request.headers.get("Authorization")))
+        if scope is not None:
+            identity.need(scope)
+        return identity
+
+    return who
+
+
+Anybody = Annotated[Identity, Depends(_needs(None))]
+Reader = Annotated[Identity, Depends(_needs(auth.READ))]
+Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]
+
+
+def visible_dataset(tx: Transaction, who: Identity, dataset_id: int) -> Dataset:
+    """The dataset, if there is one and `who` may see it: both have the same answer otherwise. Raises `NotFound`."""
+    try:
+        found = tx.dataset(dataset_id)
+    except NotFound:
+        found = None
+    if found is None or not who.sees(found.project):
+        raise NotFound(f"There is no dataset number {dataset_id}.", "Look it up in the list of datasets.")
+    return found
+
+
+def visible_restore(tx: Transaction, who: Identity, restore_id: int) -> Restore:
+    """The same for a restore. Raises `NotFound`."""
+    try:
+        found = tx.restore(restore_id)
+    except NotFound:
+        found = None
+    if found is None or not who.sees(tx.dataset(found.dataset_id).project):
+        raise NotFound(f"There is no restore number {restore_id}.", "Look it up in the list of restores.")
+    return found
+
+
+def known_projects(tx: Transaction, who: Identity) -> list[tuple[str, str]]:
+    """(name, title) of the projects that `who` may see: groups of the hub that the ledger knows."""
+    return [(project.name, project.title) for project in tx.projects() if who.sees(project.name)]

@@ -1,0 +1,76 @@
+"""Whether the archiver can do its work: its ledger, its stores, and whether a worker keeps up.
+
+Law: it answers fast, whatever hangs; one probe per part is under way at most, however often it is asked. Strangers may ask, so
+nothing is said but what is ill; the log has the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLate
+from datetime import timedelta
+
+from archiver.api import models
+from archiver.archive import Archive
+from archiver.errors import PublicError
+
+log = logging.getLogger(__name__)
+
+_WITHIN_S = 3.0
+_WORKER_LATE = timedelta(minutes=15)
+
+
+class WorkerLate(PublicError):
+    """Datasets wait for a worker longer than they should."""
+
+    code = "worker-late"
+    title = "No worker keeps up"
+
+
+class Health:
+    """The probes of one archive."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._probes: dict[str, Callable[[], object]] = {"ledger": archive.ledger.check_revision, "worker": self._worker}
+        self._probes |= {f"store of tier {name}": tier.ping for name, tier in archive.tiers.items()}
+        self._pool = ThreadPoolExecutor(len(self._probes), thread_name_prefix="health")
+        self._running: dict[str, Future[object]] = {}
+        self._lock = threading.Lock()
+
+    def look(self) -> models.Health:
+        """Probe everything at once; what has not answered after three seconds is ill."""
+        with self._lock:
+            for name, probe in self._probes.items():
+                if name not in self._running or self._running[name].done():
+                    self._running[name] = self._pool.submit(probe)
+            asked = dict(self._running)
+        checks = [self._result(name, future) for name, future in asked.items()]
+        return models.Health(status="ok" if all(check.ok for check in checks) else "ill", checks=checks)
+
+    @staticmethod
+    def _result(name: str, probe: Future[object]) -> models.Check:
+        try:
+            probe.result(_WITHIN_S)
+        except TooLate:
+            return models.Check(name=name, ok=False, detail=f"no answer within {_WITHIN_S:g} s")
+        except PublicError as error:
+            log.warning("%s is ill: %s", name, error)
+            return models.Check(name=name, ok=False, detail=error.title)
+        except Exception:
+            log.exception("%s is ill by a fault of ours", name)
+            return models.Check(name=name, ok=False, detail="a fault of the archiver")
+        return models.Check(name=name, ok=True, detail="")
+
+    def _worker(self) -> None:
+        with self._archive.ledger.read() as tx:
+            since = tx.waiting_since()
+            if since is not None and tx.at - since > _WORKER_LATE:
+                raise WorkerLate(f"A dataset waits since {since:%Y-%m-%d %H:%M} UTC.", "See that `archiver worker` runs.")
+
+    def close(self) -> None:
+        """Begin no more probes; one that hangs is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,270 @@
+"""The shapes of requests and answers: what openapi.json says, and what is checked.
+
+Law: a request with an unknown field is refused. Times are aware UTC, written with Z; a time without zone is read as UTC. Sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from archiver.model import DatasetState, FileState, MetadataState, Proof, RestoreState
+
+
+def _utc(at: datetime) -> datetime:
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise ValueError("it is out of range") from None
+
+
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it holds characters that cannot be printed")
+    return value
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
+Text = Annotated[str, Field(max_length=500), AfterValidator(_text)]
+Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+class Asked(BaseModel):
+    """Base of what is sent to us."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DatasetQuery(Asked):
+    """What the list of datasets is narrowed to."""
+
+    q: Text | None = Field(None, description="Words that must all occur in name, title, instrument or project.")
+    name: Text | None = Field(None, description="Exact name, bare or `instrument/name`.")
+    project: Text | None = Field(None, description="Exact name of a project.")
+    instrument: Text | None = Field(None, description="Exact name of an instrument.")
+    tier: Text | None = Field(None, description="The nearest tier with a full set of copies.")
+    state: DatasetState | None = Field(None, description="`open` while files arrive, then `closed`.")
+    since: Time | None = Field(None, alias="from", description="Acquired (or, where unknown, received) at or after this time.")
+    until: Time | None = Field(None, alias="to", description="Acquired (or, where unknown, received) before this time.")
+    limit: int = Field(50, ge=1, le=200, description="Most items to answer.")
+    cursor: Text | None = Field(None, description="`next_cursor` of the page before.")
+
+
+class PageQuery(Asked):
+    """A page of a list."""
+
+    limit: int = Field(100, ge=1, le=200, description="Most items to answer.")
+    cursor: Text | None = Field(None, description="`next_cursor` of the page before.")
+
+
+class RestoreQuery(Asked):
+    """What the list of restores is narrowed to."""
+
+    dataset: int | None = Field(None, ge=1, le=2**31 - 1, description="Number of a dataset.")
+    mine: bool = Field(False, description="Only those that you asked for.")
+    limit: int = Field(50, ge=1, le=200, description="Most items to answer.")
+
+
+class RestoreAsked(Asked):
+    """Bring a dataset, or files of it, back to hot."""
+
+    dataset: Annotated[Text, Field(min_length=1, strict=True)] = Field(description="Name, `instrument/name`, or number as text.")
+    files: Annotated[Text, Field(min_length=1, strict=True)] | None = Field(None, description="Glob that the files' paths match (null: all).")
+    days: Annotated[int, Field(strict=True)] | None = Field(None, description="Days in hot, from ready (null: the default).")
+
+
+class CredentialsAsked(Asked):
+    """Ask for keys."""
+
+    project: Annotated[Text, Field(min_length=1, strict=True)] = Field(description="The project to read.")
+
+
+class Me(BaseModel):
+    """Whom the token stands for."""
+
+    name: str = Field(description="User name of the hub; a service's is `service/NAME`.")
+    admin: bool = Field(description="Sees every project.")
+    projects: list[str] = Field(description="Projects whose data may be seen.")
+    scopes: list[str] = Field(description="Scopes of the archiver that the token carries.")
+
+
+class Project(BaseModel):
+    """A proposal or group of people; the unit of access."""
+
+    name: str
+    title: str
+
+
+class Projects(BaseModel):
+    """The projects whose data may be seen."""
+
+    items: list[Project]
+
+
+class Claim(BaseModel):
+    """The dataset shall have a copy in `tier` until `until`."""
+
+    tier: str
+    kind: Literal["age", "restore"] = Field(description="Whether age asks for it, or a restore.")
+    until: Time | None = Field(description="Null: for ever, or while its restore is under way.")
+    user: str | None
+    reason: str
+
+
+class FileError(BaseModel):
+    """A file that could not be brought back."""
+
+    path: str
+    reason: str
+
+
+class Restore(BaseModel):
+    """A person's wish to have a dataset, or files of it, in hot."""
+
+    id: int
+    dataset_id: int
+    dataset: str = Field(description="Full name of the dataset.")
+    user: str
+    state: RestoreState
+    files_glob: str | None
+    keep_days: int
+    requested_at: Time
+    promised_by: Time
+    ready_at: Time | None
+    expires_at: Time | None
+    ended_at: Time | None
+    files_total: int
+    files_ready: int
+    bytes_total: int
+    bytes_ready: int
+    errors: list[FileError]
+    error: str | None
+
+
+class Restores(BaseModel):
+    """Restores, newest first."""
+
+    items: list[Restore]
+
+
+class Dataset(BaseModel):
+    """One measurement, where its copies are, and what is claimed."""
+
+    id: int
+    project: str
+    instrument: str
+    name: str
+    full_name: str = Field(description="`instrument/name`.")
+    state: DatasetState
+    tier: str | None = Field(description="The nearest tier with a full set of copies.")
+    tiers: list[str] = Field(description="Every tier with a full set of copies, nearest first.")
+    prefix: str = Field(description="Where it lies, in each tier's bucket and below /data.")
+    path: str = Field(description="Its folder in a notebook.")
+    title: str | None
+    format: str | None
+    metadata: dict[str, Any]
+    size_bytes: int
+    file_count: int
+    received_at: Time
+    acquired_at: Time | None
+    closed_at: Time | None
+    hot_until: Time | None = Field(description="Until when it is claimed in hot; null when it is not, or there is no end yet.")
+    readable: Literal["now", "in_place", "after_restore", "not_yet"] = Field(
+        description="At its path; from the archive, slower; only after a restore; or not yet, as files still arrive."
+    )
+    back_within_s: int = Field(description="Within how many seconds a restore is promised.")
+    claims: list[Claim]
+    restore: Restore | None = Field(description="The newest restore that has not ended.")
+    problem: str | None
+    stub: bool = Field(description="Whether NEVE-ARCHIVED.txt stands in its place in hot.")
+
+
+class Datasets(BaseModel):
+    """A page of datasets, newest data first."""
+
+    items: list[Dataset]
+    next_cursor: str | None
+    total: int = Field(description="All that fit, on every page together.")
+
+
+class Copy(BaseModel):
+    """Bytes that lie in a store, and how that was proven."""
+
+    tier: str
+    bucket: str | None
+    key: str
+    version_id: str
+    storage_class: str
+    proof: Proof
+    proven_at: Time
+    size_bytes: int
+
+
+class File(BaseModel):
+    """A file of a dataset."""
+
+    id: int
+    path: str
+    state: FileState
+    size_bytes: int
+    sha256: str | None = Field(description="Hexadecimal.")
+    crc64nvme: str | None = Field(description="Base64, as S3 writes it.")
+    format: str | None
+    metadata: dict[str, Any]
+    metadata_state: MetadataState
+    metadata_error: str | None
+    copies: list[Copy]
+
+
+class Files(BaseModel):
+    """A page of files."""
+
+    items: list[File]
+    next_cursor: str | None
+
+
+class Event(BaseModel):
+    """One line of a dataset's history."""
+
+    seq: int
+    at: Time
+    actor: str
+    kind: str
+    detail: dict[str, Any]
+
+
+class Events(BaseModel):
+    """A page of a dataset's history, oldest first."""
+
+    items: list[Event]
+    next_cursor: str | None
+
+
+class Keys(BaseModel):
+    """Keys that read one project's data in hot and archive, for a short time."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expires_at: Time
+    endpoint_url: str | None = Field(description="S3 endpoint; null: AWS's own for the region.")
+    region: str
+    buckets: dict[str, str] = Field(description="Bucket by tier.")
+
+
+class Check(BaseModel):
+    """One thing that the archiver needs."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Health(BaseModel):
+    """Whether the archiver can do its work."""
+
+    status: Literal["ok", "ill"]
+    checks: list[Check]

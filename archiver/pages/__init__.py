@@ -1,0 +1,85 @@
+"""The archiver's pages for people, and the whole site: pages and API side by side below one prefix."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from archiver.api import create_app
+from archiver.api.edge import Edge
+from archiver.archive import Archive
+from archiver.auth import Hub
+from archiver.errors import PublicError
+from archiver.ledger.store import Moved
+from archiver.pages import views
+from archiver.pages.sessions import NeedsSignIn, Sessions
+
+__all__ = ["create_site"]
+
+_STATIC = Path(__file__).parent / "static"
+_FORM_BYTES = 16 * 2**10
+_CSP = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'"
+
+
+def create_site(archive: Archive, hub: Hub) -> Starlette:
+    """Everything the archiver serves, below `api.prefix`; `hub` is closed with it."""
+    root = archive.settings.api.prefix.rstrip("/")
+    api = create_app(archive, hub)
+    sides = _Sides(api, _pages(archive, hub))
+
+    @asynccontextmanager
+    async def lifespan(_site: Starlette) -> AsyncIterator[None]:
+        async with api.router.lifespan_context(api):
+            yield
+        hub.close()
+
+    return Starlette(routes=[Mount(root, app=sides)], lifespan=lifespan)
+
+
+class _Sides:
+    """Programs ask the API, people the pages; each side has its own form of errors."""
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        first = scope.get("path", "").removeprefix(scope.get("root_path", "")).split("/")[1:2]
+        await (self._api if first in (["api"], ["health"], ["openapi.json"]) else self._pages)(scope, receive, send)
+
+
+def _pages(archive: Archive, hub: Hub) -> FastAPI:
+    settings = archive.settings.api
+    app = FastAPI(openapi_url=None, max_body_size=_FORM_BYTES)
+    app.state.archive, app.state.hub = archive, hub
+    app.state.root = settings.prefix.rstrip("/")
+    app.state.sessions = Sessions(hub, settings.prefix, settings.session_hours * 3600)
+    # Part of the addresses of what is static: it may be kept for ever, and changes with its content.
+    app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_STATIC.iterdir()))).hexdigest()[:12]
+    app.include_router(views.router)
+    app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
+    for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):
+        app.add_exception_handler(kind, views.error_page)
+    app.add_middleware(Edge, respond=views.error_page, headers={"Cache-Control": "no-store", "Content-Security-Policy": _CSP})
+    return app
+
+
+class _Kept(StaticFiles):
+    """Static files that a browser need not ask for again."""
+
+    def file_response(self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response

@@ -1,0 +1,225 @@
+"""The pages: a table of datasets with a search, a page for each, and their forms. All of it works without JavaScript.
+
+Law: a page shows what the API would answer the same person; what a form changes, it changes by the same verbs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import jinja2
+from fastapi import APIRouter, Depends, Form, Query, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from archiver import auth, describe, restore
+from archiver.api import access, listing, models
+from archiver.api.access import Here, TheHub
+from archiver.api.problems import headers_for, public
+from archiver.auth import Identity
+from archiver.errors import NotSignedIn
+from archiver.ledger.browse import Query as DatasetsThat
+from archiver.pages import words
+from archiver.pages.sessions import NeedsSignIn, Session, Sessions, hub_session
+
+router = APIRouter()
+
+_PAGE = 50
+_EVENTS = 100
+
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {name: getattr(words, name) for name in ("size", "day", "minute", "duration", "count", "event")}
+_templates.globals["words"] = words
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who looks at a page."""
+
+    session: Session
+    identity: Identity
+
+
+class Filters(models.Asked):
+    """The search form. Empty fields mean nothing; `cursor` is a page's."""
+
+    q: models.Text = ""
+    project: models.Text = ""
+    instrument: models.Text = ""
+    tier: models.Text = ""
+    cursor: models.Text = ""
+
+    def address(self, **changes: str) -> str:
+        """This search as a query string."""
+        return urlencode({name: value for name, value in {**self.model_dump(), **changes}.items() if value})
+
+
+def _sessions(request: Request) -> Sessions:
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+TheSessions = Annotated[Sessions, Depends(_sessions)]
+
+
+def _visitor(request: Request, hub: TheHub, sessions: TheSessions) -> Visitor:
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    session = sessions.get(request)
+    if session is None:
+        raise NeedsSignIn(back)
+    try:
+        identity = hub.who(session.token, session_id=hub_session(request), browser=True)
+    except NotSignedIn:
+        sessions.end(request)
+        raise NeedsSignIn(back) from None
+    return Visitor(session, identity)
+
+
+AnyVisitor = Annotated[Visitor, Depends(_visitor)]
+
+
+def _reader(visitor: AnyVisitor) -> Visitor:
+    visitor.identity.need(auth.READ)
+    return visitor
+
+
+Reading = Annotated[Visitor, Depends(_reader)]
+
+
+def _sender(request: Request, visitor: AnyVisitor, sessions: TheSessions, xsrf: Annotated[str, Form(max_length=200)] = "") -> Visitor:
+    sessions.check_form(request, visitor.session, xsrf)
+    return visitor
+
+
+Sending = Annotated[Visitor, Depends(_sender)]
+
+
+def render(request: Request, template: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
+    """A page from its template; `root` is the prefix without its last slash."""
+    state = request.app.state
+    html = _templates.get_template(template).render(
+        root=state.root, mark=state.static_mark, hub_home=state.hub.home_url, settings=state.archive.settings, **values
+    )
+    return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
+
+
+def error_page(request: Request, raised: Exception) -> Response:
+    """The exception handler of the pages."""
+    if isinstance(raised, NeedsSignIn):
+        # What was sent by a form is not kept: after the sign-in the person sees the page and sends it again.
+        return _sessions(request).sign_in(request, raised.next_path if request.method in {"GET", "HEAD"} else f"{request.app.state.root}/")
+    error = public(raised)
+    session = _sessions(request).get(request)
+    return render(request, "error.html", error.status, headers_for(error, raised), error=error, visitor=None, session=session)
+
+
+@router.get("/")
+def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotated[Filters, Query()]) -> Response:
+    """The table of datasets."""
+    who = visitor.identity
+    query = DatasetsThat(
+        projects=who.projects, text=asked.q, project=asked.project or None, instrument=asked.instrument or None, tier=asked.tier or None
+    )
+    with archive.ledger.read() as tx:
+        page = listing.datasets(tx, archive.settings, query, _PAGE, asked.cursor or None)
+        total = tx.count(query)
+        projects = access.known_projects(tx, who)
+        instruments = tx.instruments_of(who.projects)
+    return render(
+        request,
+        "datasets.html",
+        visitor=visitor,
+        asked=asked,
+        page=page,
+        total=total,
+        projects=projects,
+        instruments=instruments,
+        may_restore=auth.RESTORE in who.scopes,
+        live=any(_runs(item) for item in page.items),
+    )
+
+
+def _runs(item: dict[str, Any]) -> bool:
+    return item["restore"] is not None and item["restore"]["state"] in words.RUNNING
+
+
+@router.get("/datasets/{dataset_id}")
+def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: models.Id, cursor: models.Text = "") -> Response:
+    """One dataset: where it is, why, its files with their proofs, its history."""
+    with archive.ledger.read() as tx:
+        found = access.visible_dataset(tx, visitor.identity, dataset_id)
+        item = describe.datasets(tx, archive.settings, [found])[0]
+        files = listing.files(tx, archive.settings, found.id, _PAGE, cursor or None)
+        events = describe.events(tx.latest_events(found.id, _EVENTS + 1))
+        project = dict(access.known_projects(tx, visitor.identity)).get(found.project, "")
+    return render(
+        request,
+        "dataset.html",
+        visitor=visitor,
+        item=item,
+        project_title=project,
+        files=files,
+        first=not cursor,
+        events=events[:_EVENTS],
+        more_events=len(events) > _EVENTS,
+        may_restore=auth.RESTORE in visitor.identity.scopes,
+        live=_runs(item),
+    )
+
+
+@router.post("/datasets/{dataset_id}/restore")
+def ask_restore(
+    request: Request,
+    archive: Here,
+    visitor: Sending,
+    dataset_id: models.Id,
+    days: Annotated[int, Form()],
+    back: Annotated[str, Form(max_length=4000)] = "",
+) -> Response:
+    """The Restore button."""
+    visitor.identity.need(auth.RESTORE)
+    with archive.ledger.read() as tx:
+        name = access.visible_dataset(tx, visitor.identity, dataset_id).full_name
+    restore.request(archive, visitor.identity.name, name, None, days, visitor.identity.projects)
+    return _back(request, back, dataset_id)
+
+
+@router.post("/restores/{restore_id}/cancel")
+def cancel_restore(
+    request: Request, archive: Here, visitor: Sending, restore_id: models.Id, back: Annotated[str, Form(max_length=4000)] = ""
+) -> Response:
+    """The Cancel button."""
+    visitor.identity.need(auth.RESTORE)
+    with archive.ledger.read() as tx:
+        access.visible_restore(tx, visitor.identity, restore_id)
+    ended = restore.cancel(archive, visitor.identity.name, restore_id, visitor.identity.projects, admin=visitor.identity.admin)
+    return _back(request, back, ended.dataset_id)
+
+
+def _back(request: Request, back: str, dataset_id: int) -> Response:
+    """To the page that the form was on (and a link to the row), never elsewhere."""
+    path = _sessions(request).own_path(back) if back else f"{request.app.state.root}/datasets/{dataset_id}"
+    return RedirectResponse(f"{path.partition('#')[0]}#dataset-{dataset_id}", 303)
+
+
+@router.get("/oauth_callback")
+def come_back(request: Request, sessions: TheSessions) -> Response:
+    """The hub has sent the browser back."""
+    return sessions.come_back(request)
+
+
+@router.post("/sign-out")
+def sign_out(request: Request, sessions: TheSessions, xsrf: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """The Sign out button; whoever has no session is signed out already."""
+    session = sessions.get(request)
+    if session is not None:
+        sessions.check_form(request, session, xsrf)
+    return sessions.sign_out(request)
