@@ -167,10 +167,9 @@ def _print_status(document: dict[str, Any]) -> None:
 
 
 def _print_dataset(document: dict[str, Any]) -> None:
-    out.print(
-        f"[bold]{document['full_name']}[/] of {document['project']}: {document['state']}, {document['file_count']} files, {document['size_bytes']:,} bytes"
-    )
-    out.print(f"nearest tier: {document['tier'] or 'none'}; path {document['path']}; hot until {document['hot_until'] or '-'}")
+    size = f"{document['file_count']} files, {document['size_bytes']:,} bytes"
+    out.print(f"[bold]{escape(document['full_name'])}[/] of {document['project']}: {document['state']}, {size}")
+    out.print(f"nearest tier: {document['tier'] or 'none'}; hot until {document['hot_until'] or '-'}; path {document['path']}", markup=False)
     for claim in document["claims"]:
         by = f"{claim['kind']}: {claim['user']}" if claim["user"] else claim["kind"]
         end = claim["until"] or ("for ever" if claim["kind"] == "age" else "its restore ends")

@@ -9,6 +9,7 @@ from typing import Any
 from archiver import policy, restore
 from archiver.config import Settings
 from archiver.ledger import Transaction
+from archiver.ledger.browse import Coverage
 from archiver.model import Copy, Dataset, DatasetState, Event, File, Restore
 
 Document = dict[str, Any]
@@ -116,13 +117,15 @@ def _copy(copy: Copy, settings: Settings, size_bytes: int) -> Document:
 
 
 def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
-    """Restores with what they have reached."""
+    """Restores with what they have reached; a few queries for all, as far as they mean whole datasets."""
+    ids = {r.dataset_id for r in page}
+    known = tx.datasets_numbered(ids)
+    hot = {c.dataset_id: c for c in tx.coverage(ids) if c.tier == policy.HOT}
+    given_up = tx.given_up(ids, policy.HOT)
     found = []
     for r in page:
-        dataset = tx.dataset(r.dataset_id)
-        going = {d.copy_id for d in tx.drops(r.dataset_id)}
-        in_hot = {c.object_id for c in tx.copies(r.dataset_id) if c.tier == policy.HOT and c.id not in going}
-        reached = restore.progress(r, tx.files(r.dataset_id), in_hot, tx.transfers(r.dataset_id))
+        dataset = known[r.dataset_id]
+        reached = _reached(tx, r, dataset, hot.get(dataset.id), [(path, why) for of, path, why in given_up if of == dataset.id])
         found.append(
             {
                 "id": r.id,
@@ -146,6 +149,16 @@ def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
             }
         )
     return found
+
+
+def _reached(tx: Transaction, r: Restore, dataset: Dataset, hot: Coverage | None, given_up: list[tuple[str, str]]) -> restore.Progress:
+    """What a restore has reached: by counts where it means all files, else file by file."""
+    if r.files_glob is None:
+        ready = (hot.files, hot.size_bytes) if hot else (0, 0)
+        return restore.Progress(dataset.file_count, ready[0], dataset.size_bytes, ready[1], given_up, recalling=False, copying=False)
+    going = {d.copy_id for d in tx.drops(dataset.id)}
+    in_hot = {c.object_id for c in tx.copies(dataset.id) if c.tier == policy.HOT and c.id not in going}
+    return restore.progress(r, tx.files(dataset.id), in_hot, tx.transfers(dataset.id))
 
 
 def events(page: Sequence[Event]) -> list[Document]:

@@ -184,8 +184,7 @@ class Tier:
             sums = {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()} if cold else {}
             answer = self._write("put_object", Key=key, Body=body, StorageClass=storage_class, IfNoneMatch="*", **sums)
             return str(answer.get("VersionId", "null"))
-        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if cold else {}
-        upload_id = self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum)["UploadId"]
+        upload_id = self._begin_upload(key, storage_class)
         try:
             parts = []
             digester = Digester()
@@ -219,8 +218,7 @@ class Tier:
             sums = {"ChecksumAlgorithm": "SHA256"} if cold else {}
             answer = self._write("copy_object", Key=key, CopySource=where, StorageClass=storage_class, IfNoneMatch="*", **sums)
             return str(answer.get("VersionId", "null"))
-        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if cold else {}
-        upload_id = self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum)["UploadId"]
+        upload_id = self._begin_upload(key, storage_class)
         try:
             parts = []
             step = max(self._part_bytes, -(-size_bytes // _MAX_PARTS))
@@ -248,6 +246,14 @@ class Tier:
             if len(chunk) != length:
                 raise self._unavailable(f"{key} ended early: {len(chunk)} of {length} bytes at {start}")
             yield chunk
+
+    def _begin_upload(self, key: str, storage_class: str) -> str:
+        """Begin a multipart upload; what a process that died left of an earlier one is ended, else it is billed for ever."""
+        for left in (self._call("list_multipart_uploads", Prefix=key) or {}).get("Uploads", ()):
+            if left["Key"] == key:
+                self._abort(key, left["UploadId"])
+        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if storage_class in COLD_CLASSES else {}
+        return str(self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum)["UploadId"])
 
     def _abort(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)

@@ -102,8 +102,9 @@ class Worker:
                 tx.change("drop", revoked, DropState.REVOKED, reason="it is claimed again")
             for copy in decision.drops:
                 tx.plan_drop(copy, dataset_id, "nobody claims it")
-            # What was revoked or cancelled may allow more at once; what was not decided is looked at when time changes it.
-            again = decision.revoke or decision.cancel
+            # What was revoked or cancelled may allow more at once, and a stub is laid or taken after this commit: look again. What was
+            # not decided is looked at when time changes it.
+            again = decision.revoke or decision.cancel or decision.stub or decision.unstub
             tx.update_dataset(dataset_id, look_at=tx.at if again else decision.look_at)
         # The stub's bytes go first, its ledger line after: repeated, it is the same stub.
         if decision.stub:

@@ -33,7 +33,6 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
         version=version("neve"),
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
-        max_body_size=_BODY_BYTES,
         lifespan=_lifespan,
     )
     app.state.archive, app.state.hub, app.state.health = archive, hub, Health(archive)
@@ -41,9 +40,8 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
     app.include_router(routes.outside)
     for kind in (PublicError, RequestValidationError, HTTPException, Moved):
         app.add_exception_handler(kind, problems.respond)
-    app.add_middleware(
-        Edge, respond=problems.respond, headers={"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
-    )
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+    app.add_middleware(Edge, respond=problems.respond, headers=headers, body_bytes=_BODY_BYTES)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

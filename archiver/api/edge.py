@@ -1,4 +1,4 @@
-"""The outermost layer of ours around each request: headers, one log line, and no exception passes.
+"""The outermost layer of ours around each request: a limit to its body, headers, one log line, and no exception passes.
 
 Law: an address is logged without its query, which may hold a sign-in's code or what somebody looked for.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,9 +29,10 @@ HEADERS = {
 class Edge:
     """ASGI middleware. `respond(request, error)` answers what nobody caught; `headers` are added where the answer has none of that name."""
 
-    def __init__(self, app: ASGIApp, respond: Callable[[Request, Exception], Response], headers: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, respond: Callable[[Request, Exception], Response], headers: Mapping[str, str], body_bytes: int) -> None:
         self._app = app
         self._respond = respond
+        self._body_bytes = body_bytes
         self._headers = {**HEADERS, **headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,7 +40,15 @@ class Edge:
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        status = 0
+        status = received = 0
+
+        async def receiving() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._body_bytes:
+                raise HTTPException(413)
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -50,7 +60,7 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            await self._app(scope, receiving, sending)
         except Exception as error:
             log.exception("%s %s failed by a fault of ours", scope["method"], scope["path"])
             if status:

@@ -119,6 +119,8 @@ def _http(error: HTTPException) -> PublicError:
         return NotFound("There is nothing at this address.", "See openapi.json for the addresses there are.")
     if error.status_code == 405:
         return MethodNotAllowed("This address does not know that method.", f"Use {(error.headers or {}).get('Allow') or 'another one'}.")
+    if error.status_code == 400:
+        return WrongUse("The body cannot be read.", "Send JSON, as openapi.json describes it.")
     if error.status_code == 413:
         return Refused(413, "The request is too large.", "Send less; no request here needs more than some kilobytes.")
     return Refused(error.status_code, "The request cannot be read.", "Mend the request; openapi.json describes each field.")

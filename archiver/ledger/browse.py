@@ -93,11 +93,10 @@ class Browse(Base):
 
     def coverage(self, dataset_ids: Iterable[int]) -> list[Coverage]:
         """Live copies per dataset and tier, for a page of datasets at once; a copy with a drop under way does not count."""
-        going = sa.select(t.drop.c.copy_id).where(t.drop.c.state.in_([model.DropState.PLANNED, model.DropState.CHECKED]))
         select = (
             sa.select(t.file.c.dataset_id, t.copy.c.tier, sa.func.count(t.file.c.id), sa.func.sum(t.file.c.size_bytes))
             .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
-            .where(t.file.c.dataset_id.in_(list(dataset_ids)), t.copy.c.dropped_at.is_(None), t.copy.c.id.not_in(going))
+            .where(t.file.c.dataset_id.in_(list(dataset_ids)), _counts())
             .group_by(t.file.c.dataset_id, t.copy.c.tier)
         )
         return [Coverage(*row) for row in self.connection.execute(select)]
@@ -145,6 +144,22 @@ class Browse(Base):
             found.append((values.pop("file_id"), model.Copy(**values)))
         return found
 
+    def datasets_numbered(self, dataset_ids: Iterable[int]) -> dict[int, model.Dataset]:
+        """Datasets by their numbers, for a page at once."""
+        found = self._all(model.Dataset, sa.select(t.dataset).where(t.dataset.c.id.in_(list(dataset_ids))))
+        return {dataset.id: dataset for dataset in found}
+
+    def given_up(self, dataset_ids: Iterable[int], tier: str) -> list[tuple[int, str, str]]:
+        """Files whose transfer into a tier waits for a person, as (dataset id, path, reason)."""
+        c = t.transfer.c
+        select = (
+            sa.select(t.file.c.dataset_id, t.file.c.path, sa.func.coalesce(c.error, "unknown"))
+            .join_from(t.transfer, t.file, t.file.c.object_id == c.object_id)
+            .where(c.dataset_id.in_(list(dataset_ids)), c.tier == tier, c.state == model.TransferState.QUARANTINED)
+            .order_by(t.file.c.id)
+        )
+        return [(row[0], row[1], row[2]) for row in self.connection.execute(select)]
+
     def instruments_of(self, projects: Sequence[str] | None) -> list[str]:
         """The instruments that have datasets in these projects (None: all)."""
         select = sa.select(t.dataset.c.instrument).distinct().order_by(t.dataset.c.instrument)
@@ -185,10 +200,16 @@ def _when() -> sa.ColumnElement[Any]:
     return sa.func.coalesce(t.dataset.c.acquired_at, t.dataset.c.received_at, type_=t.UtcDateTime)
 
 
+def _counts() -> sa.ColumnElement[bool]:
+    """A copy that is there, and that no drop under way is about to end."""
+    going = sa.select(t.drop.c.copy_id).where(t.drop.c.state.in_(model.active(model.DROP_CHANGES)))
+    return sa.and_(t.copy.c.dropped_at.is_(None), t.copy.c.id.not_in(going))
+
+
 def _full(tier: str) -> sa.ColumnElement[bool]:
     live = (
         sa.select(sa.func.count(t.file.c.id))
-        .join_from(t.file, t.copy, sa.and_(t.copy.c.object_id == t.file.c.object_id, t.copy.c.tier == tier, t.copy.c.dropped_at.is_(None)))
+        .join_from(t.file, t.copy, sa.and_(t.copy.c.object_id == t.file.c.object_id, t.copy.c.tier == tier, _counts()))
         .where(t.file.c.dataset_id == t.dataset.c.id)
         .scalar_subquery()
     )

@@ -97,6 +97,7 @@ class Datasets(Base):
             metadata={},
         )
         self.event(dataset_id, "dataset.open", {"name": f"{instrument}/{name}", "project": project})
+        self.committed_states.append("dataset.open")
         return self.dataset(dataset_id)
 
     def followers(self, dataset_id: int) -> list[model.Dataset]:
@@ -185,7 +186,8 @@ class Datasets(Base):
     def is_a_copy(self, tier: str, key: str, version_id: str) -> bool:
         """Whether the ledger counts on this version: then nobody may clear it away as a leftover."""
         c = t.copy.c
-        return self.connection.execute(sa.select(c.id).where(c.tier == tier, c.key == key, c.version_id == version_id)).first() is not None
+        select = sa.select(c.id).where(c.tier == tier, c.key == key, c.version_id == version_id, c.dropped_at.is_(None))
+        return self.connection.execute(select).first() is not None
 
     def prove_copy(self, copy_id: int, proof: model.Proof) -> None:
         """A copy was proven anew."""

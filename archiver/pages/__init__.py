@@ -62,7 +62,7 @@ class _Sides:
 
 def _pages(archive: Archive, hub: Hub) -> FastAPI:
     settings = archive.settings.api
-    app = FastAPI(openapi_url=None, max_body_size=_FORM_BYTES)
+    app = FastAPI(openapi_url=None)
     app.state.archive, app.state.hub = archive, hub
     app.state.root = settings.prefix.rstrip("/")
     app.state.sessions = Sessions(hub, settings.prefix, settings.session_hours * 3600)
@@ -72,7 +72,8 @@ def _pages(archive: Archive, hub: Hub) -> FastAPI:
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):
         app.add_exception_handler(kind, views.error_page)
-    app.add_middleware(Edge, respond=views.error_page, headers={"Cache-Control": "no-store", "Content-Security-Policy": _CSP})
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": _CSP}
+    app.add_middleware(Edge, respond=views.error_page, headers=headers, body_bytes=_FORM_BYTES)
     return app
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import jinja2
 from fastapi import APIRouter, Depends, Form, Query, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from archiver import auth, describe, restore
@@ -19,7 +20,8 @@ from archiver.api import access, listing, models
 from archiver.api.access import Here, TheHub
 from archiver.api.problems import headers_for, public
 from archiver.auth import Identity
-from archiver.errors import NotSignedIn
+from archiver.config import Settings
+from archiver.errors import NotFound, NotSignedIn
 from archiver.ledger.browse import Query as DatasetsThat
 from archiver.pages import words
 from archiver.pages.sessions import NeedsSignIn, Session, Sessions, hub_session
@@ -37,7 +39,14 @@ _templates = jinja2.Environment(
     lstrip_blocks=True,
 )
 _templates.filters |= {name: getattr(words, name) for name in ("size", "day", "minute", "duration", "count", "event")}
+_templates.filters["by_tier"] = lambda copies, settings: sorted(copies, key=lambda copy: _place(copy["tier"], settings))
 _templates.globals["words"] = words
+
+
+def _place(tier: str, settings: Settings) -> int:
+    """How far a tier is; one that the settings no longer name comes last."""
+    order = list(settings.tiers)
+    return order.index(tier) if tier in order else len(order)
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ def error_page(request: Request, raised: Exception) -> Response:
         # What was sent by a form is not kept: after the sign-in the person sees the page and sends it again.
         return _sessions(request).sign_in(request, raised.next_path if request.method in {"GET", "HEAD"} else f"{request.app.state.root}/")
     error = public(raised)
+    if isinstance(raised, HTTPException) and error.status == 404:
+        error = NotFound("There is no such page.", "Begin at the list of datasets.")
     session = _sessions(request).get(request)
     return render(request, "error.html", error.status, headers_for(error, raised), error=error, visitor=None, session=session)
 

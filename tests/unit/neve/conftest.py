@@ -70,10 +70,11 @@ class Api:
         tier = tiers[0] if tiers else None
         self.datasets[number] = {
             "id": number, "project": project, "instrument": instrument, "name": name, "full_name": full_name, "state": state,
-            "prefix": prefix, "path": f"/data/{prefix}", "title": title, "format": next(iter(files.values()))[1] if files else None,
+            "prefix": prefix, "path": f"/data/{prefix}", "title": title, "format": next((kind for _, kind in files.values() if kind), None),
             "metadata": {"sample": "silver"}, "size_bytes": sum(len(body) for body, _ in files.values()), "file_count": len(files),
             "received_at": iso(when), "acquired_at": iso(when), "closed_at": iso(when), "claims": [], "restore": None, "problem": None, "stub": False,
-            "tier": tier, "tiers": list(tiers), "back_within_s": BACK_WITHIN_S.get(tier, 0), "hot_until": iso(T0 + timedelta(days=30)) if tier == "hot" else None,
+            "tier": tier, "tiers": list(tiers), "back_within_s": BACK_WITHIN_S.get(tier, 0),
+            "hot_until": iso(T0 + timedelta(days=30)) if tier == "hot" else None,
             "readable": readable or {"hot": "now", "archive": "in_place", "deep": "after_restore", None: "not_yet"}[tier],
         }  # fmt: skip
         self.files[number] = []
@@ -118,7 +119,7 @@ class Api:
 
     def step(self, rid):
         restore = self.restores[rid]
-        if not self.scripts[rid]:
+        if not self.scripts[rid] or restore["ended_at"]:
             return
         restore["state"] = state = self.scripts[rid].pop(0)
         dataset = self.datasets[restore["dataset_id"]]
@@ -137,7 +138,7 @@ class Api:
 
     # The routes
 
-    def answer(self, method, path, query, body):
+    def answer(self, method, path, query, body):  # noqa: PLR0911 - a table of routes
         parts = path.removeprefix("/services/archiver/api/v1/").split("/")
         if not path.startswith("/services/archiver/api/v1/"):
             return 404, {"detail": "Not Found"}
@@ -156,6 +157,10 @@ class Api:
                 return 200, {"items": files[start:end], "next_cursor": str(end) if end < len(files) else None}
             case "POST", ["restores"]:
                 found = [n for n, item in self.datasets.items() if item["full_name"] == body["dataset"]]
+                for own in self.restores.values():
+                    wish = (own["dataset"], own["files_glob"], own["keep_days"])
+                    if wish == (body["dataset"], body["files"], body["days"] or 7) and not (own["ended_at"] or own["ready_at"]):
+                        return 201, own
                 return (201, self.restores[self.start_restore(found[0], body["files"], body["days"])]) if found else self.problem(404, "not-found")
             case "GET", ["restores"]:
                 kept = [r for r in self.restores.values() if query.get("dataset") in {None, str(r["dataset_id"])}]
@@ -226,7 +231,7 @@ class Api:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = handle_one
+            do_GET = do_POST = handle_one  # noqa: N815 - http.server calls these
 
         return Handler
 
@@ -312,8 +317,7 @@ def as_notebook(api, tmp_path, monkeypatch):
     for name in ("AWS_CONFIG_FILE", "AWS_PROFILE", "NEVE_S3_URL"):
         monkeypatch.delenv(name, raising=False)
     yield api
-    client.connect().close()
-    client._shared.cache_clear()
+    client.disconnect()
 
 
 @pytest.fixture

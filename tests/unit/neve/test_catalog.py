@@ -187,7 +187,8 @@ def test_together_with_another_catalog(cat):
     other = intake.Catalog()
     other["mine"] = cat["xas/run007"].to_entry()
     both = cat.search("run000") + other
-    assert sorted(both) == ["mine", "saxs/run000"]
+    assert sorted(both.entries) == ["mine", "saxs/run000"]
+    assert both["mine"].name == "xas/run007"
 
 
 def test_an_empty_catalog_stays_itself(as_notebook):

@@ -1,0 +1,198 @@
+"""Who somebody is, asked of a real hub with our own scopes and roles: tokens, groups that change, signing in with a browser, signing out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from fixtures.processes import BIN, start
+from fixtures.site import BASE, Site
+
+from archiver import auth
+from archiver.config import ApiSettings
+from archiver.errors import NotAllowed, NotSignedIn
+
+CONFIG = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from jupyterhub.proxy import Proxy
+from neve_hub import services
+
+
+class NoProxy(Proxy):
+    should_start = False
+
+    async def add_route(self, routespec, target, data):
+        pass
+
+    async def delete_route(self, routespec):
+        pass
+
+    async def get_all_routes(self):
+        return {}
+
+
+home = Path("home")
+here = SimpleNamespace(api_url="http://127.0.0.1:1", secrets=home, passwords=home / "passwords.json", home=home)
+c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.bind_url = "http://127.0.0.1:PORT"
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:PORT"
+c.JupyterHub.db_url = "sqlite://"
+c.JupyterHub.cookie_secret = b"0" * 32
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {"boss"}
+c.JupyterHub.custom_scopes = services.SCOPES
+c.JupyterHub.load_roles = [
+    *services.roles(here),
+    {"name": "tests", "scopes": ["admin:users", "admin:groups", "tokens"], "services": ["tests"]},
+]
+c.JupyterHub.load_groups = {"snow": {"users": ["alice", "boss"]}, "ice-cores": {"users": ["bob"]}}
+c.JupyterHub.services = [services.archiver(here), {"name": "tests", "api_token": "token-of-the-tests-0123456789"}]
+"""
+
+
+@dataclass
+class RealHub:
+    """A running hub. `api`: its REST API as an admin; `asked`: what the archiver asks it with."""
+
+    url: str
+    api: httpx.Client
+    asked: auth.JupyterHub
+
+    def token(self, user: str, *scopes: str) -> str:
+        """A token of a user that carries these scopes, as a notebook's carries a few."""
+        answer = self.api.post(f"users/{user}/tokens", json={"scopes": list(scopes)} if scopes else {})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["token"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, free_port) -> Iterator[RealHub]:
+    folder: Path = tmp_path_factory.mktemp("hub")
+    port = free_port()
+    (folder / "home").mkdir()
+    (folder / "home" / "hub-token").write_text("token-of-the-archiver-0123456789")
+    (folder / "jupyterhub_config.py").write_text(CONFIG.replace("PORT", str(port)))
+    process = start([BIN / "jupyterhub", "-f", "jupyterhub_config.py"], folder / "hub.log", name="jupyterhub", cwd=folder)
+    url = f"http://127.0.0.1:{port}"
+    api = httpx.Client(base_url=f"{url}/hub/api/", headers={"Authorization": "token token-of-the-tests-0123456789"})
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return api.get("users/alice").status_code == 200
+        return False
+
+    try:
+        process.wait_ready(answers, 60)
+        settings = ApiSettings(hub_api_url=f"{url}/hub/api", hub_token_file=folder / "home" / "hub-token", identity_seconds=1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
+            asked = auth.JupyterHub(settings)
+        yield RealHub(url, api, asked)
+        asked.close()
+    finally:
+        api.close()
+        process.stop()
+
+
+def test_tokens_and_their_scopes(hub):
+    full = hub.asked.who(hub.token("alice"))
+    assert (full.name, full.projects, full.admin, full.kind) == ("alice", ("snow",), False, "user")
+    assert full.scopes == {auth.READ, auth.RESTORE}
+    assert hub.asked.who(hub.token("alice", auth.ACCESS, auth.READ)).scopes == {auth.READ}
+    with pytest.raises(NotAllowed):
+        hub.asked.who(hub.token("alice", auth.READ))
+    with pytest.raises(NotSignedIn):
+        hub.asked.who("0123456789abcdef")
+
+
+def test_an_admins_notebook_is_not_an_admin(hub):
+    assert hub.asked.who(hub.token("boss")).projects is None
+    assert hub.asked.who(hub.token("boss", auth.ACCESS, auth.READ)).projects == ("snow",)
+
+
+def test_groups_that_change_are_seen_soon(hub):
+    token = hub.token("alice")
+    assert hub.asked.who(token).projects == ("snow",)
+    assert hub.api.post("groups/ice-cores/users", json={"users": ["alice"]}).status_code == 200
+    assert _soon(lambda: hub.asked.who(token).projects == ("ice-cores", "snow"))
+    hub.api.request("DELETE", "groups/ice-cores/users", json={"users": ["alice"]})
+    assert _soon(lambda: hub.asked.who(token).projects == ("snow",))
+
+
+def test_a_revoked_token_ends_soon(hub):
+    token = hub.token("bob")
+    hub.asked.who(token)
+    for known in hub.api.get("users/bob/tokens").json()["api_tokens"]:
+        hub.api.delete(f"users/bob/tokens/{known['id']}")
+
+    def ended() -> bool:
+        try:
+            hub.asked.who(token)
+        except NotSignedIn:
+            return True
+        return False
+
+    assert _soon(ended)
+
+
+def test_many_ask_at_once(hub):
+    from concurrent.futures import ThreadPoolExecutor
+
+    tokens = [hub.token(user) for user in ("alice", "bob") for _ in range(8)]
+    with ThreadPoolExecutor(16) as pool:
+        names = list(pool.map(lambda token: hub.asked.who(token).name, tokens))
+    assert names == ["alice"] * 8 + ["bob"] * 8
+
+
+def test_a_browser_signs_in_through_the_hub_and_out(hub, site: Site):
+    """The whole code flow: our redirect, the hub's login form, its redirect back, our session; then the hub's own sign-out ends it."""
+    from archiver.pages import create_site
+
+    app = create_site(site.bench.archive, hub.asked)
+    with asyncio.Runner() as runner, httpx.Client(base_url=hub.url) as outside:
+        inside = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE + "/")
+
+        def get(address: str, **options) -> httpx.Response:
+            return runner.run(inside.get(address, **options))
+
+        away = get("?q=run").headers["Location"]
+        assert away.startswith("/hub/api/oauth2/authorize?")
+        login = outside.get(away)
+        assert login.status_code == 302
+        form = outside.get(login.headers["Location"])
+        xsrf = outside.cookies["_xsrf"]
+        back = outside.post(form.url, data={"username": "alice", "password": "x", "_xsrf": xsrf})
+        while not back.headers["Location"].startswith("/services/archiver/"):
+            back = outside.get(back.headers["Location"])
+        cookies = {"jupyterhub-session-id": outside.cookies["jupyterhub-session-id"]}
+        inside.cookies.update(cookies)
+        came = get(f"http://neve.test{back.headers['Location']}")
+        assert came.status_code == 303, came.text
+        assert came.headers["Location"] == "/services/archiver/?q=run"
+        page = get("http://neve.test/services/archiver/?q=run")
+        assert page.status_code == 200
+        assert ">alice<" in page.text
+        assert "run-5" in page.text
+        assert get(f"http://neve.test{back.headers['Location']}").status_code == 401, "a code works once"
+        outside.get("/hub/logout")
+        assert _soon(lambda: get("http://neve.test/services/archiver/").status_code == 303), "the hub's sign-out ends our session too"
+        runner.run(inside.aclose())
+
+
+def _soon(true, within_s: float = 5.0) -> bool:
+    end = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True

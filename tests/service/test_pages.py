@@ -1,0 +1,343 @@
+"""The pages, as a browser without JavaScript meets them: signing in, forms, searching, hostile names."""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fixtures.site import ALL, HOSTILE, HOSTILE_FILE
+
+from archiver import auth
+from archiver.pages.sessions import COOKIE
+
+
+class Elements(HTMLParser):
+    """All elements of a page, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture
+def alice(site):
+    """alice's browser, signed in; `alice.page` is the first page."""
+    return _signed_in(site, "alice")
+
+
+def _signed_in(site, name: str, path: str = ""):
+    site.hub.codes[f"code-of-{name}"] = f"token-of-{name}"
+    browser = site.client()
+    browser.page = browser.sign_in(f"code-of-{name}", path)
+    return browser
+
+
+# Signing in and out
+
+
+def test_a_stranger_is_sent_to_the_hub_and_back_to_the_page(site):
+    browser = _signed_in(site, "alice", "?q=run-3")
+    assert browser.page.status_code == 200
+    assert "run-3" in browser.page.text
+    assert "run-4" not in browser.page.text
+
+
+def test_the_token_stays_on_the_server(site):
+    site.hub.codes["code-of-alice"] = "token-of-alice"
+    browser = site.client()
+    away = browser.get("")
+    cookie = away.headers["set-cookie"]
+    assert all(part in cookie for part in ("HttpOnly", "SameSite=lax", "Path=/services/archiver/", "Max-Age=600"))
+    state = re.search(r"state=([\w-]+)", away.headers["Location"])[1]
+    back = browser.get("oauth_callback", params={"code": "code-of-alice", "state": state}, headers={"X-Forwarded-Proto": "https"})
+    cookies = back.headers.get_list("set-cookie")
+    session = next(c for c in cookies if c.startswith(f"{COOKIE}="))
+    assert all(part in session for part in ("HttpOnly", "SameSite=lax", "Path=/services/archiver/", "Secure"))
+    assert not any("token-of-alice" in c for c in cookies)
+
+
+@pytest.mark.parametrize("query", ["", "?code=code-of-alice", "?code=code-of-alice&state=made-up", "?state=&code=x", "?error=access_denied"])
+def test_a_sign_in_that_was_not_begun_here_is_refused(site, query):
+    site.hub.codes["code-of-alice"] = "token-of-alice"
+    browser = site.client()
+    browser.get("")
+    answer = browser.get(f"oauth_callback{query}")
+    assert answer.status_code == 401
+    assert COOKIE not in browser.http.cookies
+    assert "code-of-alice" in site.hub.codes
+
+
+def test_a_state_works_once(site):
+    site.hub.codes["code-of-alice"] = "token-of-alice"
+    browser = site.client()
+    state = re.search(r"state=([\w-]+)", browser.get("").headers["Location"])[1]
+    assert browser.get("oauth_callback", params={"code": "code-of-alice", "state": state}).status_code == 303
+    assert browser.get("oauth_callback", params={"code": "code-of-alice", "state": state}).status_code == 401
+
+
+def test_signing_in_leads_to_our_pages_only(site):
+    from archiver.pages.sessions import Sessions
+
+    sessions = Sessions(site.hub, "/services/archiver/", 60)
+    for path in (
+        "https://evil.example",
+        "//evil.example",
+        "/hub/home",
+        "/services/archiver/\\evil",
+        "/services/archiver/\r\nX: y",
+        "javascript:1",
+        "",
+    ):
+        assert sessions.own_path(path) == "/services/archiver/"
+    assert sessions.own_path("/services/archiver/?q=a") == "/services/archiver/?q=a"
+    assert Sessions(site.hub, "/", 60).own_path("//evil.example") == "/"
+
+
+def test_signing_out_ends_the_session(site, alice):
+    answer = alice.form(alice.page, "/sign-out")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/hub/logout")
+    assert alice.get("").status_code == 303
+
+
+def test_a_token_that_the_hub_forgot_ends_the_session(site):
+    site.hub.add("frank", "snow")
+    browser = _signed_in(site, "frank")
+    assert browser.page.status_code == 200
+    site.hub.models.pop("token-of-frank")
+    assert browser.get("").status_code == 303
+    site.hub.add("frank", "snow")
+    assert browser.get("").status_code == 303, "the session is gone, not only the token"
+
+
+def test_sessions_end_by_themselves(site, alice, monkeypatch):
+    import time
+
+    now = time.monotonic()
+    monkeypatch.setattr("archiver.pages.sessions.time.monotonic", lambda: now + 12 * 3600 + 1)
+    assert alice.get("").status_code == 303
+
+
+def test_without_the_read_scope_there_is_a_sentence_and_a_way_out(site):
+    browser = _signed_in(site, "scopeless")
+    assert browser.page.status_code == 403
+    assert "custom:archiver:read" in browser.page.text
+    assert "/sign-out" in browser.page.text
+
+
+# Forms
+
+
+def test_restore_and_cancel(site, alice):
+    number = site.ids["saxs/run-2"]
+    sent = alice.form(alice.page, f"/datasets/{number}/restore", days="4")
+    assert (sent.status_code, sent.headers["Location"]) == (303, f"/services/archiver/#dataset-{number}")
+    page = alice.get("")
+    assert "<progress" in page.text
+    assert "live.js" in page.text
+    with site.bench.archive.ledger.read() as tx:
+        asked = tx.restores_of(number)[0]
+    assert (asked.user, asked.keep_days) == ("alice", 4)
+    other = _signed_in(site, "reader")
+    assert "<progress" in other.page.text
+    assert "/cancel" not in other.page.text
+    cancelled = alice.form(alice.get(f"datasets/{number}"), f"/restores/{asked.id}/cancel")
+    assert (cancelled.status_code, cancelled.headers["Location"]) == (303, f"/services/archiver/datasets/{number}#dataset-{number}")
+    assert "<progress" not in alice.get("").text
+    assert "live.js" not in alice.get("").text
+
+
+@pytest.mark.parametrize(
+    ("headers", "xsrf"),
+    [
+        ({}, ""),
+        ({}, "wrong"),
+        ({}, "é"),
+        ({}, "of-another"),
+        ({"Origin": "http://evil.example"}, "right"),
+        ({"Origin": "null"}, "right"),
+        ({"Origin": "http://neve.test:8443"}, "right"),
+        ({"Sec-Fetch-Site": "cross-site"}, "right"),
+        ({"Sec-Fetch-Site": "same-site"}, "right"),
+    ],
+)
+def test_forged_forms_are_refused_and_change_nothing(site, alice, headers, xsrf):
+    def token(page):
+        return re.search(r'name="xsrf" value="([^"]+)"', page.text)[1]
+
+    real = token(alice.page)
+    value = {"right": real, "of-another": token(_signed_in(site, "bob").page)}.get(xsrf, xsrf)
+    before = site.changes()
+    for path, data in ((f"datasets/{site.ids['saxs/run-0']}/restore", {"days": "1"}), ("restores/1/cancel", {}), ("sign-out", {})):
+        answer = alice.post(path, data={**data, "xsrf": value}, headers=headers)
+        assert answer.status_code == 403, path
+        assert "text/html" in answer.headers["content-type"]
+    assert site.changes() == before
+    assert alice.get("").status_code == 200
+
+
+def test_a_post_without_a_session_goes_to_sign_in(site):
+    before = site.changes()
+    answer = site.client().post(f"datasets/{site.ids['saxs/run-0']}/restore", data={"days": "1", "xsrf": "x"})
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/hub/api/oauth2/authorize")
+    assert site.changes() == before
+
+
+@pytest.mark.parametrize("days", ["", "0", "91", "-3", "many", "1.5", "9" * 40])
+def test_wrong_days_are_said(site, alice, days):
+    before = site.changes()
+    answer = alice.form(alice.page, f"/datasets/{site.ids['saxs/run-1']}/restore", days=days)
+    assert answer.status_code == 422
+    assert "days" in answer.text
+    assert site.changes() == before
+
+
+def test_forms_follow_projects_and_scopes(site, alice):
+    xsrf = re.search(r'name="xsrf" value="([^"]+)"', alice.page.text)[1]
+    before = site.changes()
+    assert alice.post(f"datasets/{site.ids['weather/core-1']}/restore", data={"days": "1", "xsrf": xsrf}).status_code == 404
+    reader = _signed_in(site, "reader")
+    assert "/restore" not in reader.page.text
+    xsrf = re.search(r'name="xsrf" value="([^"]+)"', reader.page.text)[1]
+    assert reader.post(f"datasets/{site.ids['saxs/run-1']}/restore", data={"days": "1", "xsrf": xsrf}).status_code == 403
+    assert site.changes() == before
+
+
+def test_back_leads_to_our_pages_only(site, alice):
+    xsrf = re.search(r'name="xsrf" value="([^"]+)"', alice.page.text)[1]
+    number = site.ids["saxs/run-3"]
+    answer = alice.post(f"datasets/{number}/restore", data={"days": "1", "xsrf": xsrf, "back": "https://evil.example/"})
+    assert answer.headers["Location"] == f"/services/archiver/#dataset-{number}"
+
+
+# What is shown
+
+
+def test_only_ones_own_projects_are_shown(site, alice):
+    for page in (alice.page, alice.get("?q=core"), alice.get("?project=ice-cores"), alice.get("?tier=deep")):
+        assert page.status_code == 200
+        assert "ice-cores" not in page.text.replace('value="ice-cores"', "").replace("project=ice-cores", "")
+    assert alice.get(f"datasets/{site.ids['weather/core-1']}").status_code == 404
+    eve = _signed_in(site, "eve")
+    assert "You are in no project yet" in eve.page.text
+    assert "saxs" not in eve.page.text
+
+
+def test_search_and_paging(site, monkeypatch):
+    monkeypatch.setattr("archiver.pages.views._PAGE", 2)
+    browser = _signed_in(site, "alice", "?q=run&project=snow")
+    names, page = [], browser.page
+    while True:
+        names += re.findall(r"</span>(run-\d)</a>", page.text)
+        older = re.search(r'rel="next" href="([^"]+)"', page.text)
+        if older is None:
+            break
+        page = browser.get(html.unescape(older[1]))
+    assert names == ["run-5", "run-4", "run-3", "run-2", "run-1", "run-0"]
+    assert 'value="run"' in page.text
+    assert "First page" in page.text
+    assert "Nothing fits" in browser.get("?q=nowhere").text
+
+
+def test_hostile_names_are_text(site, alice):
+    number = site.ids[f"saxs/{HOSTILE}"]
+    with site.bench.archive.ledger.begin() as tx:
+        tx.update_dataset(number, title="</title><script>alert(2)</script>", metadata={"<b>": {"x": "</td><script>alert(3)</script>"}})
+    for page in (
+        alice.get(""),
+        alice.get(f"datasets/{number}"),
+        alice.get("", params={"q": '"><script>alert(4)</script>'}),
+        alice.get("", params={"project": '"><img src=x>'}),
+        alice.get("%3Cscript%3Ealert(5)%3C/script%3E"),
+    ):
+        elements = Elements(page.text).found
+        scripts = [attrs for tag, attrs in elements if tag == "script"]
+        assert all(list(attrs) == ["type", "src"] and attrs["src"].endswith("/live.js") for attrs in scripts)
+        images = [attrs["src"] for tag, attrs in elements if tag == "img"]
+        assert [src.rpartition("/")[2] for src in images] == ["neve.svg"]
+        assert not any(name.startswith("on") or name == "style" for _, attrs in elements for name in attrs)
+    shown = html.unescape(alice.get(f"datasets/{number}").text)
+    assert HOSTILE in shown
+    assert HOSTILE_FILE in shown
+
+
+def test_a_dataset_page_tells_copies_proofs_claims_and_history(site, alice):
+    page = alice.get(f"datasets/{site.ids['saxs/run-5']}").text
+    for text in (
+        "/data/snow/saxs/2026/02/run-5",
+        "SHA-256 of the bytes read back",
+        "for ever",
+        "its age",
+        "dataset.closed",
+        "Keep in hot",
+        "deep/b.bin",
+    ):
+        assert text in page
+    assert "In hot until 2026-04-29 12:00 UTC" in page
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing", "datasets/999999", "datasets/x", "datasets/0", "?cursor=rubbish", "?colour=blue", "?tier=cold", "static/x"]
+)
+def test_errors_are_pages_with_a_sentence(site, alice, path):
+    answer = alice.get(path)
+    assert answer.status_code in (404, 422)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<h1>" in answer.text
+    assert "To the datasets" in answer.text
+
+
+def test_a_fault_of_ours_is_a_page_too(site, alice, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("the secret reason")
+
+    monkeypatch.setattr("archiver.describe.datasets", broken)
+    answer = alice.get("")
+    assert answer.status_code == 500
+    assert "secret reason" not in answer.text
+    assert "the secret reason" in caplog.text
+
+
+def test_headers_and_static_files(site, alice):
+    assert "default-src 'self'" in alice.page.headers["content-security-policy"]
+    assert alice.page.headers["x-frame-options"] == "DENY"
+    assert alice.page.headers["cache-control"] == "no-store"
+    for address in re.findall(r'(?:href|src)="(/services/archiver/static/[^"]+)"', alice.page.text):
+        answer = alice.get(address)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+    assert not re.search(r"https?://", re.sub(r'xmlns="[^"]*"', "", alice.page.text)), "everything comes from here"
+    assert "<style" not in alice.page.text
+    assert alice.get("static/base.html").status_code == 404
+
+
+def test_every_field_has_a_label(site, alice):
+    for page in (alice.page, alice.get(f"datasets/{site.ids['saxs/run-0']}")):
+        for field in re.findall(r"<(?:input|select)(?![^>]*hidden)[^>]*>", page.text):
+            assert "aria-label=" in field or re.search(r"<label[^>]*>[^<]*\s*" + re.escape(field), page.text), field
+        assert 'lang="en"' in page.text
+        assert len(re.findall("<h1", page.text)) == 1
+
+
+def test_an_admin_sees_all_and_is_called_so(site):
+    site.hub.add("boss", scopes=ALL, admin=True)
+    browser = _signed_in(site, "boss")
+    assert "(admin)" in browser.page.text
+    assert "ice-cores" in browser.page.text
+    assert site.as_("boss").json("me")["projects"] == [], "a notebook's token of an admin is not an admin's"
+
+
+def test_the_bare_prefix_leads_to_the_page(site):
+    answer = site.client().get("/services/archiver")
+    assert answer.status_code == 307
+    assert answer.headers["Location"].endswith("/services/archiver/")
+
+
+def test_no_scope_beyond_the_roles_is_asked_for():
+    assert {auth.READ, auth.RESTORE, auth.ACCESS} == set(ALL)
