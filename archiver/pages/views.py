@@ -186,6 +186,14 @@ def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: 
     )
 
 
+@router.get("/datasets/{dataset_id}/row")
+def dataset_row(request: Request, archive: Here, visitor: Reading, dataset_id: models.Id, back: models.Text = "") -> Response:
+    """A dataset's row of the table by itself: for one that left the list while somebody followed its restore."""
+    with archive.ledger.read() as tx:
+        item = describe.datasets(tx, archive.settings, [access.visible_dataset(tx, visitor.identity, dataset_id)])[0]
+    return render(request, "row.html", visitor=visitor, item=item, back=back, may_restore=auth.RESTORE in visitor.identity.scopes)
+
+
 @router.post("/datasets/{dataset_id}/restore")
 def ask_restore(
     request: Request,

@@ -1,32 +1,36 @@
 // While a restore is under way, ask for this page again and exchange the parts that show its progress ([data-live], matched by id).
-// A part in which somebody types is left alone. When nothing runs any more, the new page no longer loads this file, and asking ends.
+// A row that its filter no longer lists (restored, it is not deep any more) is asked for by its own address. A part in which somebody
+// types is left alone. Asking ends when nothing runs any more.
 const MARK = "script[src$='/live.js']";
+const RUNNING = ".running";
 let pause = 2000;
+
+async function get(address) {
+  const answer = await fetch(address, { headers: { Accept: "text/html" } });
+  if (answer.redirected) location.reload(); // signed out meanwhile
+  if (!answer.ok) throw new Error(`${address} answers ${answer.status}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+function exchange(part, fresh) {
+  const next = fresh.getElementById(part.id);
+  if (next && next.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) part.replaceWith(next);
+}
 
 async function look() {
   if (document.hidden) return true;
-  let answer;
   try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const fresh = await get(location.href);
+    for (const part of document.querySelectorAll("[data-live]")) {
+      if (fresh.getElementById(part.id)) exchange(part, fresh);
+      else if (part.querySelector(RUNNING) && part.dataset.live) exchange(part, await get(part.dataset.live));
+    }
+    pause = 2000;
+    return fresh.querySelector(MARK) !== null || document.querySelector(RUNNING) !== null;
   } catch {
-    pause = Math.min(pause * 2, 30000);
+    pause = Math.min(pause * 2, 30000); // the network or the archiver is away: ask less often
     return true;
   }
-  if (answer.redirected) {
-    location.reload(); // signed out meanwhile
-    return false;
-  }
-  if (!answer.ok) {
-    pause = Math.min(pause * 2, 30000);
-    return true;
-  }
-  pause = 2000;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const next = fresh.getElementById(part.id);
-    if (next && next.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) part.replaceWith(next);
-  }
-  return fresh.querySelector(MARK) !== null;
 }
 
 function again() {

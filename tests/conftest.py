@@ -1,0 +1,35 @@
+"""Index of fixtures (each in a module of tests/fixtures; everything real, on free ports, with a deadline for readiness).
+
+| fixture            | scope   | what it gives                                                                  | module       |
+|--------------------|---------|--------------------------------------------------------------------------------|--------------|
+| `port_base`        | session | `port_base()`: base for an instance; `port_base(STORE)`: for a store            | ports        |
+| `free_port`        | session | `free_port()`: one free port                                                    | ports        |
+| `run_process`      | test    | starts programs, ends them after the test                                       | processes    |
+| `store`            | session | SeaweedFS: endpoint, keys, `buckets()` makes versioned ones                     | store        |
+| `bench`          | test    | an archive on `store` with a clock that the test turns                           | archive      |
+| `bench_on`       | test    | the same with other tier settings                                               | archive      |
+| `site`             | module  | API and pages over a filled archive; the hub is a table of tokens               | site         |
+| `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
+| `fuse`             | session | /dev/fuse, s3fs and the right to mount are there                                | requirements |
+| `docker_engine`    | session | a Docker engine: the one that answers, else our own                             | engine       |
+| `singleuser_image` | session | the notebook image, built from this work tree                                   | engine       |
+| `docker_container` | test    | list of containers to remove after the test                                     | engine       |
+| `instance`         | session | a whole Névé by `neve-run`: containers, mounts, demo data, passwords             | instance     |
+| `browser`          | module  | Debian's Chromium, headless, through Playwright                                 | chromium     |
+| `page`             | test    | a page of it; a screenshot is kept when the test fails                          | chromium     |
+
+A missing component skips the test and says why; with CI=true it fails (`require` and `missing` of fixtures/requirements.py, nowhere else).
+"""
+
+pytest_plugins = [
+    "fixtures.requirements",
+    "fixtures.processes",
+    "fixtures.ports",
+    "fixtures.store",
+    "fixtures.archive",
+    "fixtures.site",
+    "fixtures.glacier",
+    "fixtures.engine",
+    "fixtures.chromium",
+    "fixtures.instance",
+]
