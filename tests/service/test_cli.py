@@ -72,7 +72,11 @@ def test_doctor_says_what_is_there_and_what_is_not(bench: Bench, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["ingest", "/nowhere/at/all", "--project", "snow", "--instrument", "saxs"], 1, "/nowhere/at/all cannot be read: No such file or directory. Check"),
+        (
+            ["ingest", "/nowhere/at/all", "--project", "snow", "--instrument", "saxs"],
+            1,
+            "/nowhere/at/all cannot be read: No such file or directory. Check",
+        ),
         (["ingest", "{file}", "--project", "nobody", "--instrument", "saxs"], 1, "There is no project 'nobody' (known: ice-cores, snow)"),
         (["ingest", "{file}", "--project", "snow", "--instrument", "sacks"], 1, "There is no instrument 'sacks'"),
         (["ingest", "{file}", "--project", "snow", "--instrument", "saxs", "--dataset", "a/b"], 2, "cannot be the name of a dataset"),
@@ -99,7 +103,12 @@ def test_bad_input_is_one_sentence_and_changes_nothing(bench: Bench, tmp_path: P
 
 def test_restore_refuses_absurd_days_and_empty_selections(bench: Bench):
     bench.ingest("run1", {"a": b"a"})
-    for words, says in ((["--days", "0"], "0 days"), (["--days", "-3"], "-3 days"), (["--days", "5000"], "5000 days"), (["--files", "*.zip"], "matches")):
+    for words, says in (
+        (["--days", "0"], "0 days"),
+        (["--days", "-3"], "-3 days"),
+        (["--days", "5000"], "5000 days"),
+        (["--files", "*.zip"], "matches"),
+    ):
         fails(run(bench, "restore", "run1", *words), 2, says)
     with bench.archive.ledger.read() as tx:
         assert tx.states()["restore"] == {}

@@ -166,7 +166,9 @@ def test_each_failed_attempt_takes_the_next_source():
     assert policy.source([], RULES) is None
 
 
-@pytest.mark.parametrize(("glob", "path", "fits"), [(None, "x/y", True), ("*.h5", "a.h5", True), ("sub/*", "sub/b/c", True), ("*.h5", "a.txt", False)])
+@pytest.mark.parametrize(
+    ("glob", "path", "fits"), [(None, "x/y", True), ("*.h5", "a.h5", True), ("sub/*", "sub/b/c", True), ("*.h5", "a.txt", False)]
+)
 def test_globs(glob, path, fits):
     assert policy.matches(path, glob) is fits
 
@@ -183,7 +185,9 @@ def test_whatever_the_state_what_remains_after_the_drops_reaches_copies_min(age_
     ds = dataset(age_days * DAY, stub_at=NOW - DAY if stub else None)
     claim, asked = restore_claim()
     drops = [drop(copy(t)) for t in going & held]
-    transfers = [transfer(t, state) for t, state in under_way.items() if t not in held and state not in {TransferState.PROVEN, TransferState.CANCELLED}]
+    transfers = [
+        transfer(t, state) for t, state in under_way.items() if t not in held and state not in {TransferState.PROVEN, TransferState.CANCELLED}
+    ]
     decision = decide(ds, held, transfers, drops, [claim] if claimed else [], [asked] if claimed else [])
     leaving = {c.tier for c in decision.drops}
     if leaving:

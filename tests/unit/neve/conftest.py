@@ -132,13 +132,13 @@ class Api:
             dataset.update(tier="hot", tiers=["hot", *dataset["tiers"]], readable="now", hot_until=restore["expires_at"])
             self.put(dataset["id"], "hot")
         if state == "partly_ready":
-            restore.update(errors=[{"path": "scan.h5", "reason": "the tape is torn"}], expires_at=iso(T0 + timedelta(days=7)))
+            restore.update(errors=[{"path": "scan.h5", "reason": "the tape is torn"}], ready_at=iso(T0), expires_at=iso(T0 + timedelta(days=7)))
         if state == "failed":
             restore.update(error="no drive was free", ended_at=iso(T0))
 
     # The routes
 
-    def answer(self, method, path, query, body):  # noqa: PLR0911 - a table of routes
+    def answer(self, method, path, query, body):  # noqa: C901, PLR0911 - a table of routes
         parts = path.removeprefix("/services/archiver/api/v1/").split("/")
         if not path.startswith("/services/archiver/api/v1/"):
             return 404, {"detail": "Not Found"}

@@ -35,7 +35,7 @@ def button(lab):
 
 
 def until(card, state):
-    wait_until(lambda: card.state == state, 15, f"the card says {card.state}, not {state}", pause_s=0.01)
+    wait_until(lambda: card.state == state, 15, f"the card says {state}", pause_s=0.01)
 
 
 def test_deep_from_button_to_ready(button, lab):

@@ -1,0 +1,105 @@
+"""A scientist's side of Névé: the catalog, the data, and the way back for what went down to the deep archive.
+
+    import neve
+    cat = neve.catalog()                  # every dataset you may read
+    data = cat["saxs/run42"].read()       # an xarray Dataset, wherever it lies
+    neve.restore("saxs/run07").wait()     # back from the deep archive, at the same path
+
+Law: importing this is light (no HTTP, no arrays, no S3). Each public name is imported when it is first used, and nothing here imports `archiver`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neve.client import Client, credentials
+    from neve.errors import (
+        Ambiguous,
+        ColdDataError,
+        Conflict,
+        NeveError,
+        NotAllowed,
+        NotFound,
+        NotReadyInTime,
+        NotSignedIn,
+        PartlyRestored,
+        RestoreFailed,
+        ServiceUnavailable,
+        StillArriving,
+        StoreUnavailable,
+        UnreadableData,
+        WrongUse,
+    )
+    from neve.intake_catalog import NeveCatalog, catalog
+    from neve.readers import DatasetReader
+    from neve.restores import Restoration, restore
+    from neve.widget import RestoreButton, restore_button
+
+_HOME_OF = {
+    "Client": "client",
+    "credentials": "client",
+    "Ambiguous": "errors",
+    "ColdDataError": "errors",
+    "Conflict": "errors",
+    "NeveError": "errors",
+    "NotAllowed": "errors",
+    "NotFound": "errors",
+    "NotReadyInTime": "errors",
+    "NotSignedIn": "errors",
+    "PartlyRestored": "errors",
+    "RestoreFailed": "errors",
+    "ServiceUnavailable": "errors",
+    "StillArriving": "errors",
+    "StoreUnavailable": "errors",
+    "UnreadableData": "errors",
+    "WrongUse": "errors",
+    "NeveCatalog": "intake_catalog",
+    "catalog": "intake_catalog",
+    "DatasetReader": "readers",
+    "Restoration": "restores",
+    "restore": "restores",
+    "RestoreButton": "widget",
+    "restore_button": "widget",
+}
+
+__all__ = [
+    "Ambiguous",
+    "Client",
+    "ColdDataError",
+    "Conflict",
+    "DatasetReader",
+    "NeveCatalog",
+    "NeveError",
+    "NotAllowed",
+    "NotFound",
+    "NotReadyInTime",
+    "NotSignedIn",
+    "PartlyRestored",
+    "Restoration",
+    "RestoreButton",
+    "RestoreFailed",
+    "ServiceUnavailable",
+    "StillArriving",
+    "StoreUnavailable",
+    "UnreadableData",
+    "WrongUse",
+    "catalog",
+    "credentials",
+    "restore",
+    "restore_button",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'neve' has no attribute {name!r}")
+    value = getattr(import_module(f"neve.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,78 @@
+"""Progress of a wait: a widget in a notebook, a bar on a terminal, nothing elsewhere. It is updated in place, never printed line by line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from neve import records
+from neve.wording import size_text, time_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Show = Callable[[records.Restore], None]
+
+
+def progress_text(state: records.Restore) -> str:
+    """State, files and bytes in one line."""
+    word = records.RESTORE_STATES.get(state.state, state.state)
+    text = f"{word} · {state.files_ready} of {state.files_total} files · {size_text(state.bytes_ready)} of {size_text(state.bytes_total)}"
+    if state.state in {"ready", "partly_ready"} and state.expires_at is not None:
+        return f"{text} · until {time_text(state.expires_at)}"
+    return f"{text} · by {time_text(state.promised_by)} at the latest" if state.running and state.promised_by is not None else text
+
+
+def fraction(state: records.Restore) -> float:
+    """How much is back, from 0 to 1."""
+    if state.state == "ready":
+        return 1.0
+    return min(1.0, state.bytes_ready / state.bytes_total) if state.bytes_total else 0.0
+
+
+@contextmanager
+def progress_display(dataset: str, *, shown: bool = True) -> Iterator[Show]:
+    """Gives the function to call with each new state."""
+    if shown and _in_notebook():
+        yield _notebook_display(dataset)
+    elif shown and sys.stderr.isatty():
+        with _terminal_bar() as bar:
+            task = bar.add_task(dataset, total=1.0, words="")
+            yield lambda state: bar.update(task, completed=fraction(state), words=progress_text(state))
+    else:
+        yield lambda _state: None
+
+
+def _in_notebook() -> bool:
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython  # noqa: PLC0415 - only there when it has been imported already
+
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _terminal_bar() -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - only for terminals
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[words]}", markup=False))
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _notebook_display(dataset: str) -> Show:
+    import ipywidgets  # noqa: PLC0415 - only in notebooks
+    from IPython.display import display  # noqa: PLC0415
+
+    bar = ipywidgets.FloatProgress(min=0.0, max=1.0, description="", layout={"width": "16em"})
+    words = ipywidgets.Label(value=dataset)
+    display(ipywidgets.HBox([bar, words]))  # type: ignore[no-untyped-call]
+
+    def show(state: records.Restore) -> None:
+        bar.value = fraction(state)
+        bar.bar_style = {"ready": "success", "partly_ready": "warning", "failed": "danger", "cancelled": "warning"}.get(state.state, "")
+        words.value = f"{dataset} · {progress_text(state)}"
+
+    return show

@@ -1,0 +1,208 @@
+"""What the archiver answers, as records: datasets, files, copies, restores, short-lived keys. No I/O.
+
+Law: members we do not know are skipped (a newer archiver may say more), a missing one is a KeyError that the client turns into a sentence.
+Times are aware UTC, sizes bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, TypeVar
+
+READABLE = {
+    "now": "at its path",
+    "in_place": "from the archive, slower",
+    "after_restore": "after it was brought back",
+    "not_yet": "when it has arrived in full",
+}
+"""`Dataset.readable` and what it means."""
+
+RESTORE_STATES = {
+    "requested": "asked for",
+    "queued": "waiting for its turn",
+    "recalling": "being fetched from the deep archive",
+    "copying": "being copied",
+    "ready": "ready",
+    "partly_ready": "partly ready",
+    "expired": "over",
+    "cancelled": "cancelled",
+    "failed": "failed",
+}
+"""`Restore.state` and its word for people."""
+
+RUNNING = frozenset({"requested", "queued", "recalling", "copying"})
+"""States of a restore that something still follows by itself."""
+
+OPEN = RUNNING | {"ready", "partly_ready"}
+"""States of a restore that still keeps, or will keep, data in hot."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Bytes that lie in a store: one version of one key."""
+
+    tier: str
+    bucket: str | None  # None: the tier is not set up any more
+    key: str
+    version_id: str | None
+    storage_class: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a dataset; `path` is relative to the dataset's folder."""
+
+    id: int
+    path: str
+    state: str
+    size_bytes: int
+    format: str | None
+    metadata_state: str
+    metadata_error: str | None
+    copies: tuple[Copy, ...]
+
+
+@dataclass(frozen=True)
+class Restore:
+    """A wish to have a dataset, or files of it, back in hot."""
+
+    id: int
+    dataset_id: int
+    dataset: str
+    user: str
+    state: str
+    files_glob: str | None
+    keep_days: int
+    requested_at: datetime
+    promised_by: datetime | None
+    ready_at: datetime | None
+    expires_at: datetime | None
+    ended_at: datetime | None
+    files_total: int
+    files_ready: int
+    bytes_total: int
+    bytes_ready: int
+    errors: tuple[Mapping[str, str], ...]
+    error: str | None
+
+    @property
+    def running(self) -> bool:
+        return self.state in RUNNING
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it, or a file of it, failed; one line each."""
+        lines = [f"{problem['path']}: {problem['reason']}" for problem in self.errors]
+        return tuple([self.error, *lines] if self.error else lines)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One measurement. `path` is its folder as the archiver knows it, `prefix` the same below the data folder of any machine."""
+
+    id: int
+    project: str
+    instrument: str
+    name: str
+    full_name: str
+    state: str
+    tier: str | None
+    tiers: tuple[str, ...]
+    prefix: str
+    path: str
+    title: str | None
+    format: str | None
+    metadata: Mapping[str, Any]
+    size_bytes: int
+    file_count: int
+    received_at: datetime
+    acquired_at: datetime | None
+    closed_at: datetime | None
+    hot_until: datetime | None
+    readable: str
+    back_within_s: int
+    restore: Restore | None
+    problem: str | None
+
+    @property
+    def when(self) -> datetime:
+        """When it was measured, as far as known."""
+        return self.acquired_at or self.received_at
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Short-lived keys of one project's data. The keys never show in a repr."""
+
+    project: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+    endpoint_url: str | None  # None: AWS's own for the region
+    region: str
+    buckets: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of datasets, newest first. `total` counts all that fit."""
+
+    items: tuple[Dataset, ...]
+    next_cursor: str | None
+    total: int
+
+
+@dataclass(frozen=True)
+class Me:
+    """Whom the token stands for."""
+
+    name: str
+    admin: bool
+    projects: tuple[str, ...]
+    scopes: tuple[str, ...]
+
+
+R = TypeVar("R")
+
+
+def _build(kind: type[R], data: Mapping[str, Any], **values: Any) -> R:
+    for spec in fields(kind):  # type: ignore[arg-type]
+        if spec.name in values:
+            continue
+        value = data[spec.name]
+        if spec.name.endswith("_at") or spec.name in {"promised_by", "hot_until"}:
+            value = None if value is None else datetime.fromisoformat(value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[spec.name] = value
+    return kind(**values)
+
+
+def dataset(data: Mapping[str, Any]) -> Dataset:
+    running = data["restore"]
+    return _build(Dataset, data, restore=None if running is None else restore(running))
+
+
+def file(data: Mapping[str, Any]) -> File:
+    return _build(File, data, copies=tuple(_build(Copy, copy) for copy in data["copies"]))
+
+
+def restore(data: Mapping[str, Any]) -> Restore:
+    return _build(Restore, data)
+
+
+def credentials(data: Mapping[str, Any], project: str) -> Credentials:
+    return _build(Credentials, data, project=project)
+
+
+def me(data: Mapping[str, Any]) -> Me:
+    return _build(Me, data)
+
+
+def page(data: Mapping[str, Any]) -> Page:
+    items = tuple(dataset(item) for item in data["items"])
+    return Page(items=items, next_cursor=data["next_cursor"], total=data["total"])

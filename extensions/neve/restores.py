@@ -1,0 +1,153 @@
+"""Asking for datasets back, and waiting for them.
+
+Law: the state lives on the server. A handle is only its number: losing it (a kernel restart) loses nothing, and asking for the same again gives
+the restore that already runs. Waiting outlives an archiver that is away for a while; a failure is told with its reasons.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+from neve import records
+from neve.client import Client, connect
+from neve.errors import NotReadyInTime, PartlyRestored, RestoreFailed, ServiceUnavailable
+from neve.progress import progress_display
+from neve.wording import time_text
+
+FRESH_S = 1.0
+"""A state younger than this is shown as it is; an older one is asked for again."""
+LONGEST_PAUSE_S = 5.0
+"""Longest time between two questions while waiting."""
+AWAY_S = 600.0
+"""How long the archiver may be away before waiting gives up."""
+
+
+class Restoration:
+    """A dataset on its way back. `status`, `ready_at`, `expires_at` are asked from the server; `wait()` waits with a progress bar."""
+
+    def __init__(self, client: Client, restore: records.Restore) -> None:
+        self._client = client
+        self._last = restore
+        self._asked_at = time.monotonic()
+
+    @property
+    def id(self) -> int:
+        """Its number on the server."""
+        return self._last.id
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's full name."""
+        return self._last.dataset
+
+    @property
+    def status(self) -> str:
+        """requested, queued, recalling, copying, ready, partly_ready, expired, cancelled or failed."""
+        return self._now().state
+
+    @property
+    def ready_at(self) -> datetime | None:
+        """When the files were back; None while they are not."""
+        return self._now().ready_at
+
+    @property
+    def promised_by(self) -> datetime | None:
+        """When the files will be back at the latest."""
+        return self._last.promised_by
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """Until when they stay in fast storage; None while they are not there."""
+        return self._now().expires_at
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it, or a file of it, failed."""
+        return self._now().reasons
+
+    @property
+    def info(self) -> records.Restore:
+        """All that the server says of it."""
+        return self._now()
+
+    def refresh(self) -> records.Restore:
+        """Ask the server now."""
+        self._last = self._client.restore(self._last.id)
+        self._asked_at = time.monotonic()
+        return self._last
+
+    def cancel(self) -> Restoration:
+        """Take it back: what has not been copied is not, and what is back may leave again."""
+        self._last = self._client.cancel_restore(self._last.id)
+        self._asked_at = time.monotonic()
+        return self
+
+    def wait(self, timeout: float | None = None, *, progress: bool = True) -> Restoration:
+        """Wait until all files are back; returns the handle.
+
+        `timeout`: seconds, then NotReadyInTime (the restore goes on). Raises PartlyRestored when some files are not coming, RestoreFailed when
+        none is, or it was cancelled. Interrupting the wait does not end the restore."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with progress_display(self._last.dataset, shown=progress) as show:
+            for state in self._changes(end):
+                show(state)
+        return self._ended()
+
+    def _changes(self, end: float | None) -> Iterator[records.Restore]:
+        """Each state seen, until it no longer changes by itself."""
+        pause_s = 0.3
+        away_since: float | None = None
+        while True:
+            try:
+                state = self.refresh()
+                away_since = None
+            except ServiceUnavailable:
+                # The restore goes on without us: a hub that is restarted must not end a wait of days.
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > AWAY_S:
+                    raise
+                state = self._last
+            yield state
+            if not state.running:
+                return
+            left_s = LONGEST_PAUSE_S if end is None else end - time.monotonic()
+            if left_s <= 0:
+                promised = f"; it is promised by {time_text(state.promised_by)}" if state.promised_by else ""
+                raise NotReadyInTime(f"{state.dataset} is not back yet ({records.RESTORE_STATES[state.state]}){promised}.", "It goes on; wait again.")
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)
+
+    def _ended(self) -> Restoration:
+        state = self._last
+        if state.state == "ready":
+            return self
+        if state.state == "partly_ready":
+            detail = f"{state.files_ready} of {state.files_total} files of {state.dataset} are back; the others are not coming:"
+            raise PartlyRestored(detail, reasons=state.reasons)
+        word = records.RESTORE_STATES.get(state.state, state.state)
+        raise RestoreFailed(f"The restore of {state.dataset} is {word}.", "Ask for it again, or tell whoever runs your Névé.", state.reasons)
+
+    def _now(self) -> records.Restore:
+        if self._last.state in records.OPEN and time.monotonic() - self._asked_at > FRESH_S:
+            return self.refresh()
+        return self._last
+
+    def __repr__(self) -> str:
+        until = f" until {time_text(self._last.expires_at)}" if self._last.expires_at else ""
+        return f"<Restoration {self.id} of {self.dataset}: {records.RESTORE_STATES.get(self._last.state, self._last.state)}{until}>"
+
+
+def restore(name: str, files: str | None = None, days: int | None = None, *, url: str | None = None, token: str | None = None) -> Restoration:
+    """Ask for a dataset back into fast storage, at its own path.
+
+    `files`: only those that match this pattern (`scan*.h5`); `days`: how long they stay, from when they are back (None: the archiver's default).
+    Raises NotFound (with the nearest names), Ambiguous, NotAllowed, ServiceUnavailable."""
+    client = connect(url, token)
+    return restore_dataset(client, client.find(name), files, days)
+
+
+def restore_dataset(client: Client, dataset: records.Dataset, files: str | None = None, days: int | None = None) -> Restoration:
+    """Ask for a dataset that was looked up. The archiver joins an equal restore of yours that is under way."""
+    return Restoration(client, client.ask_restore(dataset.full_name, files, days))

@@ -1,0 +1,93 @@
+"""`neve-singleuser`: what a notebook server does before it starts, in a container or as a local process.
+
+Law: the lab starts whatever is missing; each thing that could not be done is said in one line of the server's log, with what it costs. Homes are old:
+everything here can be done again, and nothing of the person's own is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from neve.errors import NeveError
+from neve.sources import data_folder
+
+NOTEBOOK = "Start here.ipynb"
+LINK = "data"
+
+
+def lay_notebook(home: Path) -> str | None:
+    """Put "Start here" into `home` unless something of that name is there; returns what went wrong."""
+    target = home / NOTEBOOK
+    try:
+        # "x": never over somebody's own; half a notebook is not left behind.
+        with target.open("xb") as file:
+            try:
+                file.write((files("neve") / "notebooks" / NOTEBOOK).read_bytes())
+            except BaseException:
+                target.unlink()
+                raise
+    except FileExistsError:
+        return None
+    except OSError as error:
+        return f"“{NOTEBOOK}” was not laid into {home} ({error.strerror or error})."
+    return None
+
+
+def link_data(home: Path, data: Path) -> str | None:
+    """Make ~/data a link to the data folder, so that the file browser shows it; returns what went wrong."""
+    link = home / LINK
+    try:
+        if link.is_symlink():
+            if link.readlink() == data:
+                return None if data.is_dir() else _no_data(data)
+            link.unlink()
+        elif link.exists():
+            return None if link.samefile(data) else f"{link} is a folder or file of your own, so the data are not shown there; they are at {data}."
+        if not data.is_dir():
+            return _no_data(data)
+        link.symlink_to(data)
+    except OSError as error:
+        return f"{link} was not linked to {data} ({error.strerror or error})."
+    return None
+
+
+def write_profiles() -> str | None:
+    """Write the S3 profiles; returns what went wrong. Gives up soon: the lab must not wait for a service that is away."""
+    from neve.aws_config import configure  # noqa: PLC0415 - HTTP only when it is used
+    from neve.client import Client  # noqa: PLC0415
+
+    try:
+        client = Client(timeout_s=4, retries=1)
+        with contextlib.closing(client):
+            written = configure(client)
+    except NeveError as error:
+        return f"S3 profiles were not written: {error} `neve credentials --configure` does it later."
+    kept = ", ".join(written.kept)
+    return f"Profiles of your own were kept in {written.path}: {kept}." if kept else None
+
+
+def prepare(home: Path) -> list[str]:
+    """Everything before the start; returns what is missing, one sentence each."""
+    done = (lay_notebook(home), link_data(home, data_folder()), write_profiles())
+    return [problem for problem in done if problem]
+
+
+def main() -> None:
+    """Prepare the home, then become jupyterhub-singleuser with the same arguments."""
+    for problem in prepare(Path.home()):
+        sys.stderr.write(f"neve: {problem}\n")
+    sys.stderr.flush()
+    program = Path(sys.executable).with_name("jupyterhub-singleuser")
+    try:
+        os.execv(program, [str(program), *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
+    except OSError as error:
+        sys.stderr.write(f"neve: {program} cannot be started ({error.strerror}). Install neve[notebook] in {sys.prefix}.\n")
+        sys.exit(1)
+
+
+def _no_data(data: Path) -> str:
+    return f"There is no {data}: data are read from the store instead of from a path."

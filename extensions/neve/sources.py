@@ -1,0 +1,256 @@
+"""Where the bytes of a file are, and opening them: the mount first, then a copy in a store.
+
+Law: the mount is asked only for what has a copy in hot (a stub may stand there otherwise), and only believed when the size is right. What cannot be
+reached in one place is tried in the next; when none is left, a NeveError says why. Store copies are read by version, with short-lived keys of
+the project that renew themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import io
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from neve import records
+from neve.client import Client
+from neve.wording import utc_json
+
+WHOLE_BYTES = 64 * 2**20
+"""Files up to this size are fetched in one request; larger ones are read block by block."""
+BLOCK_BYTES = 8 * 2**20
+ASLEEP = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose bytes cannot be read without a recall."""
+
+Handle = Path | BinaryIO
+
+
+class UnreachableError(Exception):
+    """One place did not give its bytes: the sentence is its reason. Never leaves this package."""
+
+
+class Place(Protocol):
+    """One copy of one file."""
+
+    @property
+    def source(self) -> str:
+        """Where this is, for people."""
+
+    def open(self) -> contextlib.AbstractContextManager[Handle]:
+        """The bytes, as a path or a binary file; raises UnreachableError, also for a read that fails later."""
+
+
+def data_folder() -> Path:
+    """The folder below which datasets have their paths on this machine."""
+    return Path(os.environ.get("NEVE_DATA") or "/data")
+
+
+def readable_copies(dataset: records.Dataset, file: records.File) -> list[records.Copy]:
+    """Copies that can be read without bringing them back, nearest first."""
+    needs_recall = dataset.tier == "archive" and dataset.readable == "after_restore"
+    known = [copy for copy in file.copies if copy.bucket is not None]
+    hot = [copy for copy in known if copy.tier == "hot"]
+    archive = [copy for copy in known if copy.tier == "archive" and copy.storage_class not in ASLEEP]
+    return hot + ([] if needs_recall else archive)
+
+
+def places(client: Client, dataset: records.Dataset, file: records.File) -> Iterator[tuple[records.Copy, Place]]:
+    """Where `file` can be read, best first; made one by one, so that no keys are asked for while the mount serves."""
+    for copy in readable_copies(dataset, file):
+        if copy.tier == "hot":
+            yield copy, MountPlace(data_folder() / dataset.prefix / file.path, file.size_bytes)
+        yield copy, StorePlace(_stores.of(client, dataset.project), copy)
+
+
+@dataclass(frozen=True)
+class MountPlace:
+    """A file below the data folder."""
+
+    path: Path
+    size_bytes: int
+
+    @property
+    def source(self) -> str:
+        return str(self.path)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Handle]:
+        try:
+            size = self._size()
+            if size != self.size_bytes:
+                raise UnreachableError(f"{self.path} has {size} bytes instead of {self.size_bytes}")
+            with self.path.open("rb") as probe:
+                probe.read(1)
+        except OSError as error:
+            raise UnreachableError(f"{self.path}: {error.strerror or error}") from error
+        try:
+            yield self.path
+        except OSError as error:
+            # The formats' libraries put the system's error into a text of their own ("errno = 5, error message = …").
+            if error.errno is None and "errno = " not in str(error):
+                raise
+            raise UnreachableError(f"{self.path}: {error.strerror or error}") from error
+
+    def _size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            # A mount remembers for some seconds that a file was absent; listing its folder makes it look again.
+            os.listdir(self.path.parent)  # noqa: PTH208 - the listing itself is what is wanted
+            return self.path.stat().st_size
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    """One version of an object in a store."""
+
+    filesystem: Any
+    copy: records.Copy
+
+    @property
+    def source(self) -> str:
+        version = f"?versionId={self.copy.version_id}" if self.copy.version_id else ""
+        return f"s3://{self.copy.bucket}/{self.copy.key}{version}"
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Handle]:
+        address = f"{self.copy.bucket}/{self.copy.key}"
+        version = self.copy.version_id or None
+        with self._reasons():
+            if self.copy.size_bytes <= WHOLE_BYTES:
+                # max_concurrency=1: one GET of the version; s3fs would first ask for the size of the newest one.
+                body = self.filesystem.cat_file(address, version_id=version, max_concurrency=1)
+                handle: BinaryIO = io.BytesIO(body)
+                if len(body) != self.copy.size_bytes:
+                    raise UnreachableError(f"{self.source} has {len(body)} bytes instead of {self.copy.size_bytes}")
+            else:
+                handle = self.filesystem.open(address, "rb", version_id=version, block_size=BLOCK_BYTES, cache_type="blockcache")
+        with handle:
+            watched = WatchedFile(handle)
+            try:
+                yield watched
+            except Exception:
+                if watched.failure is None:
+                    raise
+                with self._reasons():
+                    raise watched.failure from None
+
+    @contextlib.contextmanager
+    def _reasons(self) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only when a store is used
+
+        try:
+            yield
+        except (OSError, BotoCoreError, ClientError) as error:
+            answer = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+            code = answer.get("Error", {}).get("Code") or errno.errorcode.get(getattr(error, "errno", None) or 0) or type(error).__name__
+            raise UnreachableError(f"{self.source}: {code}") from error
+
+
+class WatchedFile(io.RawIOBase, BinaryIO):
+    """A binary file that remembers the error of a read: HDF5 swallows it and tells of a damaged file instead."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self._inner = inner
+        self.failure: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        try:
+            data = self._inner.read(len(view))
+        except Exception as error:
+            self.failure = error
+            raise
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._inner.tell()
+
+
+class _Stores:
+    """One S3 file system per client and project, so that keys and connections are shared by all reads."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], tuple[Client, Any]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, client: Client, project: str) -> Any:
+        with self._lock:
+            key = (id(client), project)
+            if key not in self._known:
+                # The client stands beside its file system, so that its id stays its own.
+                self._known[key] = (client, _file_system(client, project))
+            return self._known[key][1]
+
+
+_stores = _Stores()
+
+
+def endpoint_for(client: Client, keys: records.Credentials) -> str | None:
+    """The store's address as seen from here: the spawner knows it best ($NEVE_S3_URL), else the archiver says (None: AWS's own)."""
+    here = os.environ.get("NEVE_S3_URL", "") if client.url == os.environ.get("NEVE_API_URL", "").rstrip("/") else ""
+    return here.rstrip("/") or keys.endpoint_url
+
+
+def _file_system(client: Client, project: str) -> Any:
+    import s3fs  # noqa: PLC0415 - only when a store is used
+    from aiobotocore.credentials import AioCredentialResolver, AioRefreshableCredentials  # type: ignore[import-untyped] # noqa: PLC0415
+    from aiobotocore.session import AioSession  # type: ignore[import-untyped] # noqa: PLC0415
+    from botocore.credentials import CredentialProvider  # noqa: PLC0415
+
+    keys = client.credentials(project)
+
+    def metadata(keys: records.Credentials) -> dict[str, str]:
+        return {
+            "access_key": keys.access_key_id,
+            "secret_key": keys.secret_access_key,
+            "token": keys.session_token,
+            "expiry_time": utc_json(keys.expires_at),
+        }
+
+    async def renew() -> dict[str, str]:
+        return metadata(await asyncio.to_thread(client.credentials, project))
+
+    class ProjectKeys(CredentialProvider):
+        METHOD = "neve"
+        CANONICAL_NAME = "neve"
+
+        async def load(self) -> Any:
+            return AioRefreshableCredentials.create_from_metadata(metadata(keys), refresh_using=renew, method="neve")
+
+    session = AioSession()
+    session.register_component("credential_provider", AioCredentialResolver([ProjectKeys()]))
+    filesystem = s3fs.S3FileSystem(
+        session=session,
+        endpoint_url=endpoint_for(client, keys),
+        client_kwargs={"region_name": keys.region},
+        config_kwargs={
+            "s3": {"addressing_style": "path"},
+            # Other stores than AWS's choke on the checksums that clients add by default.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "retries": {"max_attempts": 2},
+        },
+        version_aware=True,
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    # s3fs tries again on top of botocore, five times with growing pauses: another place, or a sentence, is better than half a minute.
+    filesystem.retries = 2
+    return filesystem
