@@ -195,7 +195,8 @@ class Settings(BaseSettings):
         return self.tiers[tier].endpoint_url or self.store.endpoint_url
 
 
-def _settings_file() -> Path | None:
+def settings_file() -> Path | None:
+    """The settings file of the usual places that is there, or None."""
     named = os.environ.get("NEVE_CONFIG")
     if named:
         return Path(named)
@@ -210,7 +211,7 @@ def load(path: Path | None = None) -> Settings:
 
     Raises `WrongSetting` with the key, what is wrong, and where.
     """
-    file = path or _settings_file()
+    file = path or settings_file()
     try:
         return Settings(**(tomllib.loads(file.read_text("utf-8")) if file else {}))
     except OSError as error:

@@ -6,6 +6,7 @@ The archiver's own keys never leave it. One project per credential, as a session
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -68,12 +69,13 @@ def credentials(archive: Archive, project: str, user: str) -> Credentials:
         )
     buckets = _near_buckets(settings)
     try:
-        answer = _client(settings).assume_role(
-            RoleArn=role,
-            RoleSessionName=session_name(user),
-            Policy=session_policy(names.unit("a project", project), list(buckets.values())),
-            DurationSeconds=settings.api.credential_minutes * 60,
-        )
+        with contextlib.closing(_client(settings)) as sts:
+            answer = sts.assume_role(
+                RoleArn=role,
+                RoleSessionName=session_name(user),
+                Policy=session_policy(names.unit("a project", project), list(buckets.values())),
+                DurationSeconds=settings.api.credential_minutes * 60,
+            )
     except (ClientError, BotoCoreError) as error:
         raise StoreUnavailable("The store gave no keys.", "Try again in a moment; `archiver doctor` tells an admin more.") from error
     key = answer["Credentials"]

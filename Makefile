@@ -1,0 +1,47 @@
+# run: all of Névé on this machine, until Ctrl-C. test: ≤ 20 minutes on 2 cores; test-long: what is longer. bench, lint, image.
+# NEVE_HOME (default ./.neve), NEVE_PORT (default 8000) and DOCKER_HOST are respected.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# What decides whether the environment is up to date; the package itself is installed in place.
+SOURCES := pyproject.toml constraints.txt
+# Compiled while installing, on all cores, so that the first start is as quick as the second.
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
+
+.PHONY: run test test-long bench lint image
+
+run: .venv/installed
+	@exec $(BIN)/neve-run --build-image
+
+test: .venv/installed-dev
+	tests/prepare.sh
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/installed-dev
+	tests/prepare.sh
+	$(BIN)/python -m pytest -m long
+
+bench: .venv/installed-dev
+	$(BIN)/python tests/bench/start.py
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+image: .venv/installed
+	images/singleuser/build.sh
+
+.venv/bin/uv:
+	@echo "making .venv and installing: a minute or two, the first time only"
+	@$(PYTHON) -c 'import sys; sys.exit("Névé needs Python 3.11 or newer; set PYTHON=… to one.") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv || { echo "python3 -m venv does not work here (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+.venv/installed: $(SOURCES) | .venv/bin/uv
+	@$(INSTALL) -e '.[archiver,hub,notebook]'
+	@touch $@
+
+.venv/installed-dev: $(SOURCES) | .venv/bin/uv
+	@$(INSTALL) -e '.[archiver,hub,notebook,dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,253 @@
+"""/data: one read-only s3fs mount per project on this host, and per user a tree of binds into them.
+
+Law: what is mounted follows what is wanted, looked at twice a second, whatever was killed in between; one mount that hangs
+holds up no other; and a folder that is not mounted is not there, so nobody reads or writes beneath it.
+
+`$NEVE_HOME/data` is a small file system in memory that shares its mounts: a container that has `users/<user>` as /data
+(propagation `rslave`) sees each mount come and go. It outlives this process, as running containers hold on to it; `neve-run`
+takes it away at its end. Wanted is one file per running notebook, written by the spawner.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neve_hub.instance import Instance, current, write_private
+from neve_hub.names import safe_name
+
+log = logging.getLogger("neve.mounts")
+
+PROJECT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # groups of other names are no projects
+_TICK_S = 0.5
+_HANGS_S = 5.0  # statvfs is answered by the s3fs process itself, without the store: this long means it is stuck
+_RETRY_S = 5.0
+
+
+def missing() -> str | None:
+    """Why this machine cannot mount, or None."""
+    if os.geteuid() != 0:
+        return "Névé does not run as root"
+    if not Path("/dev/fuse").exists():
+        return "there is no /dev/fuse"
+    if not shutil.which("s3fs"):
+        return "s3fs is not installed (Debian: apt-get install s3fs)"
+    return None
+
+
+def mounted(below: Path) -> dict[Path, str]:
+    """Every mount at or below a folder → its device, from the kernel's own list: touches no mount, so it never hangs."""
+    found: dict[Path, str] = {}
+    for line in Path("/proc/self/mountinfo").read_text("utf-8").splitlines():
+        fields = line.split(" ")
+        place = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
+        if place == below or below in place.parents:
+            found[place] = fields[2]
+    return found
+
+
+def want(here: Instance, user: str, projects: list[str]) -> None:
+    """Say that this user's notebook shall see these projects. Called by the spawner."""
+    write_private(here.wanted / f"{safe_name(user)}.json", json.dumps({"user": user, "projects": sorted(projects)}))
+
+
+def release(here: Instance, user: str) -> None:
+    """Say that this user's notebook is gone."""
+    (here.wanted / f"{safe_name(user)}.json").unlink(missing_ok=True)
+
+
+def tree(here: Instance, user: str) -> Path:
+    """The folder that is the user's /data."""
+    return here.data / "users" / safe_name(user)
+
+
+def take_away(here: Instance) -> None:
+    """Unmount everything of this instance, however stale. s3fs processes end when their mount goes."""
+    for place in sorted(mounted(here.data), key=lambda path: len(path.parts), reverse=True):
+        _mount_tool("umount", "-l", str(place))
+
+
+def _mount_tool(*command: str) -> bool:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        log.warning("%s took longer than 10 s", " ".join(command))
+        return False
+    if done.returncode:
+        log.warning("%s: %s", " ".join(command), done.stderr.strip())
+    return done.returncode == 0
+
+
+@dataclass
+class _Project:
+    """One s3fs process and what is known of it."""
+
+    process: subprocess.Popen[bytes] | None = None
+    probe: Future[object] | None = None
+    asked_at: float = 0.0
+    retry_at: float = 0.0
+    ready: bool = False
+
+
+@dataclass
+class Mounts:
+    """Makes what is mounted true to what is wanted."""
+
+    here: Instance
+    passwd_file: Path
+    projects: dict[str, _Project] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, thread_name_prefix="probe"))
+
+    def prepare(self) -> None:
+        """Make the shared file system, or take over the one that running containers hold; unmount what a dead run left."""
+        data = self.here.data
+        before = mounted(data)
+        for place in sorted(before, key=lambda path: len(path.parts), reverse=True):
+            if place != data:
+                _mount_tool("umount", "-l", str(place))
+        if data not in before:
+            data.mkdir(mode=0o700, exist_ok=True)
+            # 0700: what s3fs shows to every account (allow_other, for the containers' user) stays behind this door.
+            if not (
+                _mount_tool("mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "neve", str(data))
+                and _mount_tool("mount", "--make-rshared", str(data))
+            ):
+                raise SystemExit(f"{data} could not be mounted; notebooks have no /data.")
+        for part in ("projects", "users"):
+            (data / part).mkdir(mode=0o755, exist_ok=True)
+
+    def wanted(self) -> dict[str, set[str]]:
+        """User's folder → projects."""
+        users: dict[str, set[str]] = {}
+        for file in self.here.wanted.glob("*.json"):
+            try:
+                projects = json.loads(file.read_text("utf-8"))["projects"]
+            except FileNotFoundError:
+                continue  # released between listing and reading
+            users[file.stem] = {project for project in projects if PROJECT.fullmatch(project)}
+        return users
+
+    def reconcile(self) -> None:
+        users = self.wanted()
+        wanted = set().union(*users.values()) if users else set()
+        places = mounted(self.here.data)
+        for name in wanted | set(self.projects):
+            self._reconcile_project(name, places, wanted=name in wanted)
+        self._reconcile_users(users, mounted(self.here.data))
+
+    def _reconcile_project(self, name: str, places: dict[Path, str], *, wanted: bool) -> None:
+        project = self.projects.setdefault(name, _Project())
+        place = self.here.data / "projects" / name
+        if not wanted:
+            self._end(project, place, places)
+            del self.projects[name]
+            return
+        if project.process is None:
+            if time.monotonic() >= project.retry_at:
+                self._start(name, project, place)
+        elif project.process.poll() is not None or self._hangs(project, place if place in places else None):
+            log.warning("s3fs of %s is dead or hangs (%s); mounting it again", name, project.process.poll())
+            was_ready = project.ready
+            self._end(project, place, places)
+            project.retry_at = 0.0 if was_ready else time.monotonic() + _RETRY_S
+            if was_ready:
+                self._start(name, project, place)
+        else:
+            project.ready = place in places
+
+    def _start(self, name: str, project: _Project, place: Path) -> None:
+        place.mkdir(mode=0o555, exist_ok=True)
+        settings = self.here.settings
+        options = (
+            f"passwd_file={self.passwd_file},url={settings.tier_endpoint('hot') or 'https://s3.' + settings.store.region + '.amazonaws.com'},"
+            f"endpoint={settings.store.region},use_path_request_style,allow_other,uid=1000,gid=1000,umask=0222,complement_stat,ro,"
+            "stat_cache_expire=5,connect_timeout=10,readwrite_timeout=60,retries=3"
+        )
+        # In the foreground (-f) and in a session of its own: it is our child, and ends when we say so.
+        project.process = subprocess.Popen(
+            ["s3fs", f"{settings.tiers['hot'].bucket}:/{name}", str(place), "-f", "-o", options], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def _hangs(self, project: _Project, place: Path | None) -> bool:
+        """Ask the mount a question in another thread; an answer that takes too long, or ENOTCONN, means that it is dead."""
+        if place is None:
+            return False
+        now = time.monotonic()
+        if project.probe is None:
+            project.probe, project.asked_at = self._pool.submit(os.statvfs, place), now
+        elif project.probe.done():
+            failed = project.probe.exception() is not None
+            project.probe = None
+            return failed
+        return now - project.asked_at > _HANGS_S
+
+    def _end(self, project: _Project, place: Path, places: dict[Path, str]) -> None:
+        for bind, device in places.items():
+            if place in places and device == places[place] and bind != place:
+                self._unbind(bind)
+        if place in places:
+            _mount_tool("umount", "-l", str(place))
+        if project.process:
+            project.process.kill()  # read-only: there is nothing to flush, and a kill answers whoever waits on a hanging mount
+            project.process.wait()
+        project.process, project.probe, project.ready = None, None, False
+        if place.exists():
+            place.rmdir()
+
+    def _unbind(self, bind: Path) -> None:
+        if _mount_tool("umount", "-l", str(bind)):
+            bind.rmdir()
+
+    def _reconcile_users(self, users: dict[str, set[str]], places: dict[Path, str]) -> None:
+        root = self.here.data / "users"
+        source = {name: places.get(self.here.data / "projects" / name) for name, project in self.projects.items() if project.ready}
+        for bind, device in places.items():
+            if bind.parent.parent == root and (bind.name not in users.get(bind.parent.name, ()) or source.get(bind.name) != device):
+                self._unbind(bind)
+        for user, projects in users.items():
+            folder = root / user
+            folder.mkdir(mode=0o555, exist_ok=True)
+            for project in sorted(projects):
+                bind = folder / project
+                if source.get(project) and places.get(bind) != source[project]:
+                    bind.mkdir(mode=0o555, exist_ok=True)
+                    _mount_tool("mount", "--bind", str(self.here.data / "projects" / project), str(bind))
+
+    def end(self) -> None:
+        places = mounted(self.here.data)
+        for name, project in self.projects.items():
+            self._end(project, self.here.data / "projects" / name, places)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    here = current()
+    mounts = Mounts(here, here.secrets / "s3fs-passwd")
+    mounts.prepare()
+    log.info("mounting below %s", here.data)
+    try:
+        while not stop.wait(_TICK_S):
+            try:
+                mounts.reconcile()
+            except OSError:
+                log.exception("a look at the mounts failed; the next one is due")
+    finally:
+        mounts.end()
+        os._exit(0)  # a probe that hangs in the kernel must not keep us
+
+
+if __name__ == "__main__":
+    main()

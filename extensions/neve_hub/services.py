@@ -1,0 +1,56 @@
+"""What the hub says about the archiver: a service in its menu, its scopes, and which roles hold them.
+
+Law: a notebook may do in the archiver what its user may do there, in that user's projects, and nothing as an admin.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from neve_hub.instance import Instance
+from neve_hub.passwords import Passwords
+
+SCOPES = {
+    "custom:archiver:read": {"description": "See datasets of one's own projects and read them"},
+    "custom:archiver:restore": {"description": "Ask for datasets of one's own projects to come back to hot"},
+    "custom:archiver:ingest": {"description": "Add datasets to one's own projects"},
+    "custom:archiver:admin": {"description": "See every project, and administer the archiver"},
+}
+_ACCESS = ["access:services!service=archiver", "custom:archiver:read", "custom:archiver:restore"]
+# The archiver asks the hub with the caller's own token who that is; groups are projects.
+_WHO = ["read:users:name!user", "read:users:groups!user"]
+
+
+def archiver(here: Instance) -> dict[str, Any]:
+    """An external service: it runs beside the hub, and neither takes the other down."""
+    return {
+        "name": "archiver",
+        "url": here.api_url,
+        "api_token": (here.secrets / "hub-token").read_text("utf-8").strip(),
+        "display": True,
+        "timeout": 1,  # it may come up later: the hub adds its route all the same, and its login page must not wait
+        "oauth_no_confirm": True,  # the same people run both; a page that asks would teach them to click it away
+        "oauth_client_allowed_scopes": [*_ACCESS, "custom:archiver:ingest", "custom:archiver:admin", *_WHO],
+    }
+
+
+def roles(here: Instance) -> list[dict[str, Any]]:
+    """`user` and `server` as the hub has them, plus the archiver; hub admins made at the first start also administer it."""
+    return [
+        {"name": "user", "scopes": ["self", *_ACCESS]},
+        {"name": "server", "scopes": ["users:activity!user", "access:servers!server", *_ACCESS, *_WHO]},
+        {
+            "name": "archiver-admin",
+            "scopes": ["custom:archiver:admin", "custom:archiver:ingest"],
+            "users": sorted(Passwords(here.passwords).admins()),
+        },
+    ]
+
+
+def groups(here: Instance) -> dict[str, dict[str, list[str]]]:
+    """Members of the first projects, as `neve-run` wrote them, until the hub has a database; from then on the admin page says who is in."""
+    seed = here.home / "hub" / "groups.json"
+    if (here.home / "hub" / "jupyterhub.sqlite").exists() or not seed.exists():
+        return {}
+    return {project: {"users": users} for project, users in json.loads(seed.read_text("utf-8")).items()}

@@ -1,0 +1,141 @@
+"""A notebook per user: in a container where a Docker engine answers and has the image, else as a local process.
+
+Law: the choice is made once, when `neve-run` starts, and said aloud. A container has no capability, gains no privilege, and
+sees its own home, its user's /data and nothing else of this machine; a local process is no isolation at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dockerspawner import DockerSpawner
+from jupyterhub.spawner import SimpleLocalProcessSpawner
+from traitlets import default
+
+from neve_hub import mounts
+from neve_hub.instance import LABEL, MARK, Instance, current
+from neve_hub.names import safe_name
+
+_TREE_S = 15.0
+
+
+class _Notebook:
+    """What both kinds have: the environment of the contract, and /data wanted while they run."""
+
+    user: Any
+    log: Any
+
+    @property
+    def here(self) -> Instance:
+        return current()
+
+    def _environment(self, data: str) -> dict[str, str]:
+        here = self.here
+        found = {
+            "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.settings.api.prefix.rstrip('/')}",
+            "NEVE_S3_URL": f"http://{here.notebook_host}:{here.s3_public_port}",
+        }
+        return {**found, "NEVE_DATA": data} if here.found.mounts else found
+
+    async def _want_data(self) -> None:
+        """Ask for the user's tree and wait until it stands; single projects may still join it later."""
+        here = self.here
+        if not here.found.mounts:
+            return
+        projects = [group.name for group in self.user.groups]
+        mounts.want(here, self.user.name, projects)
+        tree = mounts.tree(here, self.user.name)
+        due = {tree / project for project in projects if mounts.PROJECT.fullmatch(project)}
+        deadline = time.monotonic() + _TREE_S
+        while not tree.is_dir() or not due <= mounts.mounted(here.data).keys():
+            if time.monotonic() > deadline:
+                if tree.is_dir():
+                    self.log.warning("not all of %s is mounted yet; what is missing appears when it can be mounted", tree)
+                    return
+                raise RuntimeError(
+                    "The data of your projects could not be mounted. Try again in a minute; if it stays so, tell an admin (log: mounts)."
+                )
+            await asyncio.sleep(0.1)
+
+
+class ContainerSpawner(_Notebook, DockerSpawner):
+    """One container per user; its home is a volume that outlives it."""
+
+    @default("object_name")
+    def _object_name_default(self) -> str:
+        return f"neve-{self.here.id}-notebook-{safe_name(self.user.name, self.name)}"
+
+    def get_env(self) -> dict[str, str]:
+        return {**super().get_env(), **self._environment("/data")}
+
+    async def start(self) -> tuple[str, int]:
+        here = self.here
+        await self._want_data()
+        self.volumes = {f"neve-{here.id}-home-{safe_name(self.user.name)}": "/home/jovyan"}
+        if here.found.mounts:
+            # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
+            self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
+        self.extra_create_kwargs = {"labels": {LABEL: here.id}}
+        return await super().start()
+
+    async def stop(self, now: bool = False) -> None:
+        await super().stop(now)
+        mounts.release(self.here, self.user.name)
+
+
+class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
+    """A process of the account that runs the hub: for trying Névé out, and for people who trust each other."""
+
+    @default("home_dir")
+    def _home_dir(self) -> str:
+        return str(self.here.home / "homes" / safe_name(self.user.name))
+
+    def get_env(self) -> dict[str, str]:
+        env = super().get_env()
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+        return {**env, MARK: self.here.id, **self._environment(str(mounts.tree(self.here, self.user.name)))}
+
+    def get_args(self) -> list[str]:
+        return [*super().get_args(), *(["--allow-root"] if os.geteuid() == 0 else [])]
+
+    async def start(self) -> tuple[str, int]:
+        await self._want_data()
+        Path(self.home_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - a local folder, at once
+        self.notebook_dir = self.notebook_dir or self.home_dir
+        return await super().start()
+
+    async def stop(self, now: bool = False) -> None:
+        await super().stop(now)
+        mounts.release(self.here, self.user.name)
+
+
+def configure(c: Any, here: Instance) -> None:
+    """Everything about spawning that the hub must know, for the kind that was chosen."""
+    hub, found = here.settings.hub, here.found
+    c.Spawner.cmd = ["neve-singleuser"]
+    c.Spawner.default_url = "/lab"
+    c.Spawner.start_timeout = 120
+    c.Spawner.http_timeout = 120
+    if found.gateway is None:
+        c.JupyterHub.spawner_class = ProcessSpawner
+        c.Spawner.hub_connect_url = here.hub_url
+        return
+    c.JupyterHub.spawner_class = ContainerSpawner
+    c.Spawner.hub_connect_url = f"http://{found.gateway}:{here.port}"
+    c.Spawner.cpu_limit = hub.cpu_limit
+    c.Spawner.mem_limit = hub.memory_limit
+    c.DockerSpawner.image = hub.image
+    c.DockerSpawner.pull_policy = "never"
+    c.DockerSpawner.network_name = here.network
+    c.DockerSpawner.use_internal_ip = True
+    c.DockerSpawner.remove = True
+    c.DockerSpawner.extra_host_config = {
+        "security_opt": ["no-new-privileges"],
+        "cap_drop": ["ALL"],
+        "pids_limit": 1024,  # a fork bomb stays its owner's problem
+    }

@@ -1,0 +1,145 @@
+"""The embedded store: SeaweedFS on this disk, and who may do what in it.
+
+Law: three identities and one role, each with the least it needs. `archiver` writes; `mounts` reads and lists hot; `broker` may
+only assume the role `notebook`, which reads hot and archive and which a session policy narrows to one project.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import json
+import secrets
+import shutil
+import time
+from io import StringIO
+from typing import Any
+
+from archiver.errors import StoreUnavailable
+from neve_hub.instance import Instance, write_private
+
+ROLE_ARN = "arn:aws:iam::role/notebook"
+REGION = "us-east-1"
+_PROFILES = ("archiver", "broker", "mounts")
+
+
+def credentials(here: Instance) -> dict[str, dict[str, str]]:
+    """The keys of our identities, made once, in the form that every AWS client reads."""
+    path = here.secrets / "credentials"
+    if not path.exists():
+        text = "".join(
+            f"[{name}]\naws_access_key_id = {secrets.token_hex(10).upper()}\naws_secret_access_key = {secrets.token_urlsafe(30)}\n\n"
+            for name in _PROFILES
+        )
+        write_private(path, text)
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_file(StringIO(path.read_text("utf-8")))
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def _identity(name: str, key: dict[str, str], actions: list[str]) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": key["aws_access_key_id"], "secretKey": key["aws_secret_access_key"]}], "actions": actions}
+
+
+def configure(here: Instance) -> None:
+    """Write what SeaweedFS reads at its start."""
+    keys, tiers = credentials(here), here.settings.tiers
+    hot = tiers["hot"].bucket
+    identities = [
+        _identity("archiver", keys["archiver"], ["Admin", "Read", "Write", "List", "Tagging"]),
+        _identity("broker", keys["broker"], []),
+        _identity("mounts", keys["mounts"], [f"Read:{hot}", f"List:{hot}"]),
+    ]
+    write_private(here.secrets / "store-identities.json", json.dumps({"identities": identities}))
+    near = [tiers[name].bucket for name in ("hot", "archive") if name in tiers]
+    reads = {
+        "Effect": "Allow",
+        "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"],
+        "Resource": [arn for bucket in near for arn in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*")],
+    }
+    trust = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:user/broker"}, "Action": ["sts:AssumeRole"]}
+    signing = here.secrets / "sts-signing-key"
+    if not signing.exists():
+        write_private(signing, base64.b64encode(secrets.token_bytes(32)).decode())
+    write_private(
+        here.secrets / "store-iam.json",
+        json.dumps(
+            {
+                "sts": {"issuer": "neve", "signingKey": signing.read_text("utf-8"), "tokenDuration": "1h", "maxSessionLength": "12h"},
+                "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+                "policies": [{"name": "read-near-tiers", "document": {"Version": "2012-10-17", "Statement": [reads]}}],
+                "roles": [
+                    {
+                        "roleName": ROLE_ARN.rpartition("/")[2],
+                        "roleArn": ROLE_ARN,
+                        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+                        "attachedPolicies": ["read-near-tiers"],
+                    }
+                ],
+            }
+        ),
+    )
+
+
+def command(here: Instance) -> list[str]:
+    """How SeaweedFS is started: loopback only, everything we do not use switched off, memory bounded."""
+    base, folder = here.store_port, here.home / "store"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    ports = {"master": base, "volume": base + 2, "filer": base + 4, "s3": here.s3_port, "admin": base + 8}
+    options = [f"-{part}.port={port}" for part, port in ports.items()]
+    options += [f"-{part}.port.grpc={port + 1}" for part, port in ports.items() if part != "admin"]
+    # A soft limit for Go's collector: after heavy traffic the process would otherwise keep what it once needed.
+    return [
+        "env",
+        "GOMEMLIMIT=600MiB",
+        shutil.which("weed") or "weed",
+        "mini",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        *options,
+        f"-admin.port.grpc={base + 10008}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-master.telemetry=false",
+        "-s3.autoCreateBucket=false",
+        f"-s3.config={here.secrets / 'store-identities.json'}",
+        f"-s3.iam.config={here.secrets / 'store-iam.json'}",
+    ]
+
+
+def client(here: Instance, profile: str, service: str = "s3") -> Any:
+    import boto3  # noqa: PLC0415 - half a second, in which the processes may start already
+    from botocore.config import Config  # noqa: PLC0415
+
+    key = credentials(here)[profile]
+    config = Config(
+        signature_version="s3v4" if service == "s3" else None,
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"total_max_attempts": 1},
+    )
+    return boto3.client(service, endpoint_url=here.s3_url, region_name=REGION, config=config, **key)
+
+
+def wait(here: Instance, *, seconds: float) -> None:
+    """Until the store answers as ours: another store on that port would refuse this key. Raises `StoreUnavailable`."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see client
+
+    s3, deadline = client(here, "archiver"), time.monotonic() + seconds
+    while True:
+        try:
+            s3.list_buckets()
+        except (BotoCoreError, ClientError) as error:
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"The store at {here.s3_url} did not answer within {seconds:g} s ({type(error).__name__}).", f"Its log: {here.log / 'store.log'}"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return

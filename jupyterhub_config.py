@@ -1,0 +1,39 @@
+"""The hub's wiring: everything it says is computed in neve_hub or stands in neve.toml. Started by `neve-run`."""
+
+from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
+from neve_hub import proxy, services, spawner
+from neve_hub.auth import PasswordAuthenticator
+from neve_hub.instance import current
+from neve_hub.passwords import Passwords
+
+c = get_config()  # noqa: F821 - JupyterHub provides it
+here = current()
+
+# Where it is
+c.JupyterHub.bind_url = here.url
+c.JupyterHub.hub_bind_url = here.hub_url
+c.JupyterHub.db_url = f"sqlite:///{here.home / 'hub' / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(here.secrets / "hub-cookie-secret")
+
+# The proxy runs by itself; the hub only writes its routes
+c.JupyterHub.proxy_class = TraefikFileProviderProxy
+c.TraefikFileProviderProxy.should_start = False
+c.TraefikFileProviderProxy.dynamic_config_file = str(proxy.rules(here))
+c.TraefikFileProviderProxy.traefik_entrypoint = proxy.ENTRYPOINT
+c.TraefikFileProviderProxy.traefik_api_url = f"http://127.0.0.1:{here.proxy_api_port}"
+c.TraefikFileProviderProxy.traefik_api_username = "hub"
+c.TraefikFileProviderProxy.traefik_api_password, c.TraefikFileProviderProxy.traefik_api_hashed_password = proxy.token(here)
+
+# Who gets in
+c.JupyterHub.authenticator_class = PasswordAuthenticator
+c.PasswordAuthenticator.passwords_file = str(here.passwords)
+c.Authenticator.admin_users = Passwords(here.passwords).admins()
+
+# What they may do
+c.JupyterHub.custom_scopes = services.SCOPES
+c.JupyterHub.load_roles = services.roles(here)
+c.JupyterHub.load_groups = services.groups(here)
+c.JupyterHub.services = [services.archiver(here)]
+
+# Where they work
+spawner.configure(c, here)

@@ -1,0 +1,90 @@
+"""A notebook in a container: what it is allowed, what it reaches, and what is left when it ends."""
+
+from __future__ import annotations
+
+import json
+
+import psutil
+import pytest
+from fixtures.processes import wait_until
+from hub.people import spawn, stop
+from neve_hub.instance import Instance
+
+from archiver.config import load
+
+pytestmark = [pytest.mark.docker, pytest.mark.fuse]
+BACK_WITHIN_S = 20
+# Runs inside: a TCP connection, or why not.
+KNOCK = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print('open')"
+FETCH = "import httpx,sys,os; print(httpx.get(sys.argv[1], headers={'Authorization': 'Bearer ' + os.environ['JUPYTERHUB_API_TOKEN']}).status_code)"
+
+
+@pytest.fixture(scope="module")
+def here(containers):
+    return Instance(load(containers.home / "neve.toml"))
+
+
+@pytest.fixture(scope="module")
+def alice(containers, docker_engine, here):
+    """Name of alice's running container."""
+    with containers.api("alice") as api:
+        spawn(api, "alice")
+        yield f"neve-{here.id}-notebook-alice"
+        stop(api, "alice")
+    assert not docker_engine.docker("ps", "-aq", "--filter", f"name=neve-{here.id}-notebook-alice")
+    assert docker_engine.docker("volume", "ls", "-q", "--filter", f"name=neve-{here.id}-home-alice"), "the home is gone with its container"
+
+
+def inside(engine, name: str, *command: str) -> str:
+    return engine.docker("exec", name, *command, check=False)
+
+
+def test_it_may_do_nothing_that_it_need_not(docker_engine, alice, here):
+    config = json.loads(docker_engine.docker("inspect", alice))[0]
+    host = config["HostConfig"]
+    assert host["CapDrop"] == ["ALL"] and "no-new-privileges" in host["SecurityOpt"] and not host["Privileged"] and host["PidsLimit"] == 1024
+    assert host["Memory"] == 4 * 2**30 and host["CpuQuota"] == 2 * host["CpuPeriod"]
+    assert list(config["NetworkSettings"]["Networks"]) == [here.network] and not host["PortBindings"]
+    assert config["Config"]["Labels"]["neve.instance"] == here.id
+    mounted = {mount["Destination"]: mount for mount in config["Mounts"]}
+    assert mounted.keys() == {"/home/jovyan", "/data"}
+    assert not mounted["/data"]["RW"] and mounted["/data"]["Propagation"] == "rslave"
+    assert inside(docker_engine, alice, "id", "-u") == "1000"
+    assert "CapEff:\t0000000000000000" in inside(docker_engine, alice, "cat", "/proc/self/status")
+
+
+def test_it_sees_its_own_projects_read_only(docker_engine, alice):
+    assert inside(docker_engine, alice, "ls", "/data").split() == ["alpine-ice", "snow-physics"]
+    assert inside(docker_engine, alice, "find", "/data/alpine-ice", "-name", "*.nxs", "-print", "-quit")
+    assert inside(docker_engine, alice, "sh", "-c", "touch /data/x /data/alpine-ice/x 2>&1; true").count("Read-only") == 2
+    assert inside(docker_engine, alice, "sh", "-c", "echo kept > ~/kept && cat ~/kept") == "kept"
+
+
+def test_it_reaches_the_archiver_the_hubs_api_and_s3_and_no_more(docker_engine, alice, here):
+    gateway = here.notebook_host
+    assert inside(docker_engine, alice, "python", "-c", FETCH, f"http://{gateway}:{here.port}/services/archiver/api/v1/me") == "200"
+    assert inside(docker_engine, alice, "python", "-c", FETCH, f"http://{gateway}:{here.port}/hub/api/user") == "200"
+    assert inside(docker_engine, alice, "python", "-c", KNOCK, gateway, str(here.s3_public_port)) == "open"
+    assert inside(docker_engine, alice, "python", "-c", FETCH, f"http://{gateway}:{here.port}/hub/login") == "404"
+    for port in (here.settings.api.port, here.hub_port, here.proxy_api_port, *range(here.store_port, here.store_port + 9), here.store_port + 10008):
+        assert inside(docker_engine, alice, "python", "-c", KNOCK, gateway, str(port)) == "", port
+
+
+def test_it_does_not_reach_another_notebook(containers, docker_engine, alice, here):
+    with containers.api("bob") as api:
+        spawn(api, "bob")
+        try:
+            bob = f"neve-{here.id}-notebook-bob"
+            address = docker_engine.docker("inspect", "-f", f'{{{{(index .NetworkSettings.Networks "{here.network}").IPAddress}}}}', bob)
+            assert inside(docker_engine, bob, "python", "-c", KNOCK, address, "8888") == "open", "control: bob reaches bob"
+            assert inside(docker_engine, alice, "python", "-c", KNOCK, address, "8888") == ""
+        finally:
+            stop(api, "bob")
+
+
+def test_a_killed_mount_comes_back_in_the_running_container(docker_engine, alice, here):
+    place = str(here.data / "projects" / "alpine-ice")
+    seen = inside(docker_engine, alice, "ls", "/data/alpine-ice")
+    assert seen
+    next(process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] and place in process.info["cmdline"]).kill()
+    wait_until(lambda: inside(docker_engine, alice, "ls", "/data/alpine-ice") == seen, BACK_WITHIN_S, "the mount inside")
