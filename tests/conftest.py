@@ -6,9 +6,9 @@
 | `free_port`        | session | `free_port()`: one free port                                                    | ports        |
 | `run_process`      | test    | starts programs, ends them after the test                                       | processes    |
 | `store`            | session | SeaweedFS: endpoint, keys, `buckets()` makes versioned ones                     | store        |
-| `bench`          | test    | an archive on `store` with a clock that the test turns                           | archive      |
-| `bench_on`       | test    | the same with other tier settings                                               | archive      |
-| `site`             | module  | API and pages over a filled archive; the hub is a table of tokens               | site         |
+| `bench`            | test    | an archive on `store` with a clock that the test turns                          | archive      |
+| `bench_on`         | test    | the same with other tier settings                                               | archive      |
+| `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
 | `fuse`             | session | /dev/fuse, s3fs and the right to mount are there                                | requirements |
 | `docker_engine`    | session | a Docker engine: the one that answers, else our own                             | engine       |
