@@ -6,9 +6,9 @@ import re
 
 import typer
 from fixtures.processes import REPO
+from neve.cli import app as neve_cli
 
 from archiver.cli import cli as archiver_cli
-from neve.cli import app as neve_cli
 
 
 def commands(program: str, app: typer.Typer) -> set[str]:
