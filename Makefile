@@ -15,11 +15,11 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	tests/prepare.sh
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not long" $(PYTEST_ARGS)
 
 test-long: .venv/installed-dev
 	tests/prepare.sh
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/start.py

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from archiver.config import Settings
 from archiver.errors import PortInUse, PublicError, WrongSetting
 from archiver.ledger import Ledger
 from archiver.model import Dataset, Restore, TransferState
-from archiver.reception import Arrival
+from archiver.reception import Arrival, Source
 from archiver.storage import Tier
 from archiver.worker import Worker
 
@@ -82,6 +85,23 @@ def ingest(
     Raises `PublicError`; the dataset is then still open and what was received stays received.
     """
     sources = reception.scan(paths)
+    with _alone(archive, instrument, name):
+        return _ingest(archive, project, instrument, name, sources, progress)
+
+
+@contextmanager
+def _alone(archive: Archive, instrument: str, name: str) -> Iterator[None]:
+    """One sender per dataset: a second waits for the first, and then finds everything there. The lock goes with the process."""
+    folder = archive.spool / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / hashlib.sha256(repr((instrument, name)).encode()).hexdigest()).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _ingest(
+    archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source], progress: Callable[[Arrival, int], None]
+) -> tuple[list[Dataset], list[Arrival]]:
     arrivals = []
     for arrival in reception.register(archive, project, instrument, name, sources):
         if arrival.transfer_id is not None:

@@ -20,18 +20,22 @@ from archiver.storage import Vanished
 log = logging.getLogger(__name__)
 
 
-def run(archive: Archive, dataset_id: int) -> None:
-    """Carry out a dataset's drops, one after the other. What is left (the store does not answer) is tried at the next turn."""
+def run(archive: Archive, dataset_id: int) -> bool:
+    """Carry out a dataset's drops, one after the other. What is left (the store does not answer) is tried at the next turn.
+
+    Returns whether any came further.
+    """
     with archive.ledger.read() as tx:
         drops = tx.drops(dataset_id)
-    for drop in drops:
+    for done, drop in enumerate(drops):
         try:
             _carry_out(archive, drop)
         except Moved:
             log.info("drop %s was moved by another hand", drop.id)
         except StoreUnavailable as error:
             log.warning("drop %s waits: %s", drop.id, error)
-            return
+            return done > 0
+    return bool(drops)
 
 
 def _carry_out(archive: Archive, drop: Drop) -> None:
@@ -57,7 +61,8 @@ def _check(archive: Archive, drop: Drop) -> Drop | None:
     with archive.ledger.begin() as tx:
         seen = view(tx, drop.dataset_id)
         want, _ = policy.wanted(seen, archive.settings, tx.at)
-        places = {archive.settings.tiers[c.tier].place for c in sound}
+        live = {c.id for c in seen.copies} - {d.copy_id for d in seen.drops}  # another hand may have found one lost meanwhile
+        places = {archive.settings.tiers[c.tier].place for c in sound if c.id in live}
         least = policy.copies_min(seen.dataset, archive.settings, tx.at)
         reason = None
         if copy.tier in want[copy.object_id]:

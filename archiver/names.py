@@ -1,7 +1,7 @@
 """Names: what a project, instrument or dataset may be called, and the key and the text of any file name that a file system can hold.
 
 Law: keys are `<project>/<instrument>/<YYYY>/<MM>/<dataset>/<path>`. A printable UTF-8 path stands in its key as it is; any other, one
-too long for S3's 1,024 bytes, or the reserved stub name gets a short hashed key, its true name being in ledger and manifest.
+too long (S3 ends at 1,024 bytes), or the reserved stub name gets a short hashed key, its true name being in ledger and manifest.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from archiver.archive import STUB_NAME
 from archiver.errors import WrongUse
 
 _MAX_KEY_BYTES = 1024
+_MAX_PART_BYTES = 240
 _UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
 
 
@@ -51,7 +52,9 @@ def key(dataset_prefix: str, path_raw: bytes) -> str:
     except UnicodeDecodeError:
         path = ""
     plain = f"{dataset_prefix}/{path}"
-    if path and path != STUB_NAME and path.isprintable() and "\\" not in path and len(plain.encode()) <= _MAX_KEY_BYTES:
+    standing = path not in {"", STUB_NAME} and path.isprintable() and "\\" not in path and len(plain.encode()) <= _MAX_KEY_BYTES
+    # SeaweedFS keeps an object's versions in a folder `<name>.versions` of a file system whose names end at 255 bytes.
+    if standing and all(len(part.encode()) <= _MAX_PART_BYTES and not part.endswith(".versions") for part in path.split("/")):
         return plain
     suffix = re.search(rb"\.[A-Za-z0-9]{1,8}\Z", path_raw)
     return f"{dataset_prefix}/name-{hashlib.sha256(path_raw).hexdigest()[:32]}{suffix[0].decode() if suffix else ''}"

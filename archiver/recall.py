@@ -7,9 +7,8 @@ the storage class in a listing; nothing is reported readable before the store sa
 from __future__ import annotations
 
 from archiver.archive import Archive
-from archiver.errors import NotFound
-from archiver.model import Recall, RecallState
-from archiver.storage import Tier
+from archiver.model import Copy, Recall, RecallState
+from archiver.storage import Tier, Vanished
 
 
 def advance(archive: Archive, recall: Recall) -> RecallState:
@@ -20,14 +19,17 @@ def advance(archive: Archive, recall: Recall) -> RecallState:
     now = archive.clock()
     match recall.state:
         case RecallState.ASKED:
-            known = tier.ask_recall(copy.key, copy.version_id)
+            try:
+                known = tier.ask_recall(copy.key, copy.version_id)
+            except Vanished:
+                return _lost(archive, recall, copy)
             # A tier that always recalls, on a store that knows none, waits for its stand-in of a robot.
             to = RecallState.RUNNING if known or tier.settings.recall == "always" else RecallState.READABLE
             until = now + tier.settings.recall_keep if to is RecallState.READABLE else None
         case RecallState.RUNNING:
             head = tier.head(copy.key, copy.version_id)
             if head is None:
-                raise NotFound(f"{copy.key} is no longer in {copy.tier}.", "It is copied from another proven copy, if there is one.")
+                return _lost(archive, recall, copy)
             if head.readable_until is not None:
                 to, until = RecallState.READABLE, head.readable_until
             elif head.recalling:
@@ -47,6 +49,15 @@ def advance(archive: Archive, recall: Recall) -> RecallState:
     with archive.ledger.begin() as tx:
         tx.change("recall", recall, to, readable_until=until)
     return to
+
+
+def _lost(archive: Archive, recall: Recall, copy: Copy) -> RecallState:
+    """The copy is gone: it no longer counts, and whoever waits looks for another."""
+    with archive.ledger.begin() as tx:
+        tx.change("recall", recall, RecallState.LAPSED)
+        if copy.dropped_at is None:
+            tx.lose_copy(copy, recall.dataset_id, "it is not in the store")
+    return RecallState.LAPSED
 
 
 def _knows_recalls(tier: Tier, storage_class: str) -> bool:

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ class Source:
     path: Path
     path_raw: bytes
     size_bytes: int
-    mtime: datetime
+    mtime: datetime | None  # None: a time that no calendar has
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def scan(paths: Sequence[Path]) -> list[Source]:
             )
     if not sources:
         raise UnreadableSource(f"There is no file in {', '.join(map(_shown, paths))}.", "Name a file, or a folder with files in it.")
-    doubles = {s.path_raw for s in sources if sum(o.path_raw == s.path_raw for o in sources) > 1} if len(paths) > 1 else set()
+    doubles = [path_raw for path_raw, count in Counter(s.path_raw for s in sources).items() if count > 1]
     if doubles:
         raise WrongUse(
             f"Two sources would have the same path {names.text(min(doubles))!r} in the dataset.",
@@ -92,7 +93,11 @@ def _source(path: Path, path_raw: bytes) -> Source:
             found = os.fstat(file.fileno())
     except OSError as error:
         raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
-    return Source(path, path_raw, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+    try:
+        mtime = datetime.fromtimestamp(found.st_mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        mtime = None
+    return Source(path, path_raw, found.st_size, mtime)
 
 
 def _shown(path: Path) -> str:
@@ -184,7 +189,9 @@ def _tail(tx: Transaction, project: str, instrument: str, name: str) -> Dataset:
     if dataset is None:
         return tx.open_dataset(project, instrument, name, names.prefix(project, instrument, name, tx.at), None)
     number = 0
-    while dataset.state is DatasetState.CLOSED:
+    while dataset.state is DatasetState.CLOSED or _described(tx, dataset):
+        if dataset.state is DatasetState.OPEN:
+            tx.close_dataset(dataset.id)  # its manifest is proven: a close was cut short before its last step, and no file may come after it
         number += 1
         following = tx.followers(dataset.id)
         if following:
@@ -193,6 +200,12 @@ def _tail(tx: Transaction, project: str, instrument: str, name: str) -> Dataset:
             new = f"{name}+{number}"
             dataset = tx.open_dataset(project, instrument, new, names.prefix(project, instrument, new, tx.at), dataset.id)
     return dataset
+
+
+def _described(tx: Transaction, dataset: Dataset) -> bool:
+    """Whether a dataset's manifest is proven."""
+    manifest = tx.object_with_key(names.manifest_key(dataset.prefix))
+    return manifest is not None and bool(tx.copies_of(manifest.id))
 
 
 def _arrival_transfer(tx: Transaction, object_id: int, path: Path) -> int:
@@ -256,8 +269,7 @@ def close(archive: Archive, dataset_id: int) -> Dataset:
     with archive.ledger.begin() as tx:
         dataset = tx.dataset(dataset_id)
         if dataset.state is DatasetState.OPEN:
-            manifest = tx.object_with_key(names.manifest_key(dataset.prefix))
-            if manifest is None or not tx.copies_of(manifest.id):
+            if not _described(tx, dataset):
                 raise Conflict(f"The manifest of {dataset.full_name} is not proven yet.", "Close the dataset again.")
             tx.close_dataset(dataset_id)
     (archive.spool / "manifests" / f"{dataset_id}.json").unlink(missing_ok=True)

@@ -181,7 +181,7 @@ class Tier:
         cold = storage_class in COLD_CLASSES
         if size_bytes <= self.part_bytes(size_bytes):
             body = b"".join(source)
-            sums = {"ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()} if cold else {}
+            sums = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()} if cold else {}
             answer = self._write("put_object", Key=key, Body=body, StorageClass=storage_class, IfNoneMatch="*", **sums)
             return str(answer.get("VersionId", "null"))
         upload_id = self._begin_upload(key, storage_class)
@@ -302,7 +302,7 @@ class Tier:
             answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.bucket, **arguments)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            if code == "InvalidObjectState":
+            if code in {"InvalidObjectState", "ObjectNotInActiveTierError"}:  # a GET's and a copy's word for it
                 raise NotReadable(f"{self.bucket}/{arguments.get('Key')}") from error
             if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
                 raise AlreadyThere(f"{self.bucket}/{arguments.get('Key')}") from error

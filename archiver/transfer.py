@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from archiver import policy
 from archiver.archive import Archive
-from archiver.errors import ForeignObject, NotFound, ProofFailed, PublicError, SourceChanged, StoreUnavailable, UnreadableSource
+from archiver.errors import ForeignObject, LedgerUnavailable, NotFound, ProofFailed, PublicError, SourceChanged, StoreUnavailable, UnreadableSource
 from archiver.ledger.store import Moved
 from archiver.model import Object, ObjectKind, RecallState, Transfer, TransferState
 from archiver.proof import prove
@@ -28,6 +28,11 @@ from archiver.storage import AlreadyThere, Digest, Digester, NotReadable, Tier, 
 log = logging.getLogger(__name__)
 
 _MAX_BACKOFF = timedelta(minutes=5)
+_SAYS: dict[type[Exception], str] = {
+    Vanished: "A copy is no longer in the store",
+    NotReadable: "A copy must be recalled before it is read",
+    AlreadyThere: "Something stands at the key already",
+}
 ENDED = (TransferState.PROVEN, TransferState.QUARANTINED, TransferState.CANCELLED)
 
 
@@ -209,14 +214,14 @@ def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
 
 
 def _fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
-    """Record why, and when it is tried again. An unreachable store is waited for without end; anything else is given up after N tries."""
+    """Record why, and when it is tried again. An unreachable store or ledger is waited for without end; anything else is given up after N tries."""
     if transfer.state in ENDED:
         return
     worker = archive.settings.worker
     attempts = transfer.attempts + 1
-    patient = isinstance(error, StoreUnavailable)
+    patient = isinstance(error, StoreUnavailable | LedgerUnavailable)
     wait = min(worker.backoff * 2 ** min(attempts - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
-    text = str(error) if isinstance(error, PublicError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, PublicError) else f"{_SAYS.get(type(error), type(error).__name__)}: {error}."
     log.warning("transfer %s (%s to %s) failed, attempt %s: %s", transfer.id, transfer.key, transfer.tier, attempts, text)
     with archive.ledger.begin() as tx:
         if transfer.state is not TransferState.FAILED:

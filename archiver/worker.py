@@ -66,7 +66,7 @@ class Worker:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
         done |= self._reap(self._transfers) | self._reap(self._drops)
         done |= self._each(self._restores(), "restore")
-        return bool(done or running)
+        return bool(done or self._transfers or self._drops)
 
     def _note_policy(self) -> None:
         """When the policy is not the one under which `look_at` was computed, every dataset is looked at again."""
@@ -81,13 +81,16 @@ class Worker:
     def _plan(self) -> bool:
         with self.archive.ledger.read() as tx:
             due = tx.datasets_to_look_at(_BATCH)
+        done = False
         for dataset_id in due:
             try:
                 self._plan_one(dataset_id)
-            except StoreUnavailable as error:
+                done = True
+            except StoreUnavailable as error:  # its stub waits; the others have their turn
                 log.warning("%s", error)
-                return False
-        return bool(due)
+                with self.archive.ledger.begin() as tx:
+                    tx.update_dataset(dataset_id, look_at=tx.at + self.archive.settings.worker.backoff)
+        return done
 
     def _plan_one(self, dataset_id: int) -> None:
         archive = self.archive
@@ -163,9 +166,13 @@ class Worker:
 
     @staticmethod
     def _reap(running: dict[int, Future[object]]) -> bool:
-        finished = [key for key, future in running.items() if future.done()]
-        for key in finished:
-            error = running.pop(key).exception()
+        """Take in what has ended; returns whether any of it came further (what only waits for its store must not be turned round at once)."""
+        done = False
+        for key in [key for key, future in running.items() if future.done()]:
+            future = running.pop(key)
+            error = future.exception()
             if error is not None:
                 log.error("work on %s ended by a fault of ours", key, exc_info=error)
-        return bool(finished)
+            else:
+                done |= bool(future.result())
+        return done

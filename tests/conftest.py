@@ -21,6 +21,12 @@
 A missing component skips the test and says why; with CI=true it fails (`require` and `missing` of fixtures/requirements.py, nowhere else).
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
 pytest_plugins = [
     "fixtures.requirements",
     "fixtures.processes",
@@ -33,3 +39,16 @@ pytest_plugins = [
     "fixtures.chromium",
     "fixtures.instance",
 ]
+
+
+# With `-n 2 --dist loadgroup` (make test): what shares an instance, the engine or the hub stays in one process, which begins first; every
+# other module is one piece of work for whichever process is free.
+_TOGETHER = ("browser", "hub", "docs", "fixtures")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        item.add_marker(pytest.mark.xdist_group("instance" if folder in _TOGETHER else str(item.path.relative_to(here))))
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _TOGETHER)

@@ -7,6 +7,7 @@ work on one row cannot both win.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,7 +90,9 @@ class Ledger:
     def _reachable(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.OperationalError as error:
+        except sa.exc.DatabaseError as error:
+            if type(error) not in {sa.exc.DatabaseError, sa.exc.OperationalError}:  # the others are faults of ours, not of the database
+                raise
             reason = str(error.orig).strip().splitlines()[0]
             where = self.url.database if self._sqlite else self.url.render_as_string(hide_password=True)
             raise LedgerUnavailable(
@@ -109,7 +112,7 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
             try:
                 cursor.execute(f"PRAGMA {pragma}")
                 break
-            except Exception:  # switching to WAL ignores the busy timeout
+            except sqlite3.OperationalError:  # switching to WAL ignores the busy timeout
                 if attempt == 49:
                     raise
                 time.sleep(0.1)
