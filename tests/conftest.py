@@ -46,6 +46,7 @@ pytest_plugins = [
 _TOGETHER = ("browser", "hub", "docs", "fixtures")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
