@@ -26,6 +26,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = [
     "fixtures.requirements",
@@ -41,15 +42,21 @@ pytest_plugins = [
 ]
 
 
-# With `-n 2 --dist loadgroup` (make test): what shares an instance, the engine or the hub stays in one process, which begins first; every
-# other module is one piece of work for whichever process is free.
 _TOGETHER = ("browser", "hub", "docs", "fixtures")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+class _Scopes(LoadScopeScheduling):
+    """Two processes (make test): what shares an instance, the engine or the hub stays in one; each other module goes to whichever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "instance" if file.split("/")[1] in _TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return _Scopes(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        folder = item.path.relative_to(here).parts[0]
-        item.add_marker(pytest.mark.xdist_group("instance" if folder in _TOGETHER else str(item.path.relative_to(here))))
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _TOGETHER)
+    """What takes longest begins first."""
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in _TOGETHER)
