@@ -132,9 +132,6 @@ class Datasets(Base):
     def file_at(self, dataset_id: int, path_raw: bytes) -> model.File | None:
         return self._one(model.File, sa.select(t.file).where(t.file.c.dataset_id == dataset_id, t.file.c.path_raw == path_raw))
 
-    def file_of_object(self, object_id: int) -> model.File | None:
-        return self._one(model.File, sa.select(t.file).where(t.file.c.object_id == object_id))
-
     def add_object(self, dataset_id: int, kind: model.ObjectKind, key: str, size_bytes: int, **sums: str) -> int:
         return self._insert(t.object_, dataset_id=dataset_id, kind=kind, key=key, size_bytes=size_bytes, **sums)
 
