@@ -11,23 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from archiver import describe, reception, transfer
+from archiver import describe, guards, markers, reception, transfer
 from archiver.archive import Archive, utc_now
 from archiver.config import Settings
 from archiver.errors import PortInUse, PublicError, WrongSetting
+from archiver.identity import Identity, has_profile
 from archiver.ledger import Ledger
 from archiver.model import Dataset, Restore, TransferState
+from archiver.reaper import Reaper
 from archiver.reception import Arrival, Source
 from archiver.storage import Tier
 from archiver.worker import Worker
-
-MARKER_KEY = ".neve/tier"
 
 
 def open_archive(
@@ -36,44 +37,44 @@ def open_archive(
     after_commit: Callable[[list[str]], None] | None = None,
     *,
     check: bool = True,
+    wall: Callable[[], datetime] = utc_now,
 ) -> Archive:
-    """The archive these settings describe. Raises `LedgerUnavailable` unless its ledger is there and of this revision (`check`)."""
+    """The archive these settings describe. Raises `LedgerUnavailable` unless its ledger is there and of this revision (`check`).
+
+    `clock`: the time it acts at; `wall`: this machine's clock, which drops are guarded by.
+    """
     ledger = Ledger(settings.ledger_url, clock, after_commit)
     if check:
         ledger.check_revision()
-    return Archive(settings, ledger, {name: Tier(name, settings) for name in settings.tiers})
+    return Archive(settings, ledger, {name: Tier(name, settings) for name in settings.tiers}, wall)
+
+
+def acting_as(archive: Archive, identity: Identity) -> Archive:
+    """The same archive, its stores spoken to as another of our identities."""
+    return replace(archive, tiers={name: Tier(name, archive.settings, identity) for name in archive.tiers})
 
 
 def setup(archive: Archive) -> list[str]:
     """Make or upgrade the ledger and make the buckets with their markers; can be repeated. Returns what was made.
 
-    Raises `WrongSetting` when a bucket carries another tier's marker, `StoreUnavailable`.
+    Raises `WrongSetting` when a bucket carries another tier's marker, or a tier is lost that holds copies; `StoreUnavailable`.
     """
     archive.settings.home.mkdir(parents=True, exist_ok=True)
     archive.ledger.upgrade()
+    markers.check_tiers(archive)
+    with archive.ledger.read() as tx:
+        holding = tx.tiers_in_use()
     made = []
-    for name, tier in archive.tiers.items():
+    for name, tier in acting_as(archive, Identity.SETUP).tiers.items():
         if tier.ensure_bucket():
             made.append(f"bucket {tier.bucket}")
-        check_marker(tier, write=True)
-        made += [f"marker of {name}"] if made and made[-1] == f"bucket {tier.bucket}" else []
+        if markers.mark(tier, holds=name in holding):
+            made.append(f"marker of {name}")
     with archive.ledger.begin() as tx:
         tx.set_note("tiers", " ".join(archive.settings.tiers))
+        if tx.note(guards.SEEN) is None:
+            guards.believe(tx, archive.wall())
     return made
-
-
-def check_marker(tier: Tier, *, write: bool = False) -> None:
-    """See that the bucket is this tier's. Raises `WrongSetting` (another's marker, or none)."""
-    head = tier.head(MARKER_KEY)
-    if head is None and write:
-        tier.put_text(MARKER_KEY, tier.name)
-        return
-    found = b"".join(tier.read(MARKER_KEY, head.version_id)).decode("utf-8", "replace") if head else None
-    if found != tier.name:
-        raise WrongSetting(
-            f"The bucket {tier.bucket} of tier {tier.name} carries the marker {found!r}.",
-            "Mend tiers.*.bucket; nothing is touched in a bucket of another tier. A new bucket gets its marker by `archiver setup`.",
-        )
 
 
 def ingest(
@@ -127,16 +128,38 @@ def _arrive(archive: Archive, transfer_id: int) -> None:
 
 def work(archive: Archive, *, once: bool = False) -> None:
     """Run the worker: until nothing is due (`once`), or until SIGTERM or SIGINT, after which what is under way is finished."""
-    for tier in archive.tiers.values():
-        check_marker(tier)
+    markers.check_settings(archive)
     worker = Worker(archive)
     if once:
         worker.settle()
         return
+    worker.run(_until_told())
+
+
+def reap(archive: Archive, *, once: bool = False) -> None:
+    """Run the reaper, as `work` runs the worker. Raises `WrongSetting` where its identity is not on this machine."""
+    store = archive.settings.store
+    if not has_profile(store, store.reaper_profile):
+        where = store.credentials_file or "AWS's configuration of this account"
+        raise WrongSetting(
+            f"The reaper's keys are not on this machine: {where} has no profile {store.reaper_profile!r}.",
+            "Run `archiver reaper` where they are, or name the profile in store.reaper_profile.",
+        )
+    own = acting_as(archive, Identity.REAPER)
+    markers.check_settings(own)
+    reaper = Reaper(own)
+    if once:
+        reaper.settle()
+    else:
+        reaper.run(_until_told())
+
+
+def _until_told() -> threading.Event:
+    """Set at SIGTERM or SIGINT."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    worker.run(stop)
+    return stop
 
 
 def wait_for_restore(archive: Archive, restore_id: int, *, quiet: bool) -> Restore:
@@ -156,13 +179,14 @@ def wait_for_restore(archive: Archive, restore_id: int, *, quiet: bool) -> Resto
 def serve(archive: Archive) -> None:
     """Answer the API and the pages until SIGTERM or SIGINT. A store or hub that is down is told by /health, it does not stop the start.
 
-    Raises `PortInUse`, `WrongSetting` (no token for the hub).
+    Raises `PortInUse`, `WrongSetting` (no token for the hub, a lost tier, another tier's bucket).
     """
     import uvicorn  # noqa: PLC0415  # the other commands start without a web server
 
     from archiver.auth import JupyterHub  # noqa: PLC0415
     from archiver.pages import create_site  # noqa: PLC0415
 
+    markers.check_settings(archive, wait_for_stores=False)
     api = archive.settings.api
     site = create_site(archive, JupyterHub(api))
     try:

@@ -14,15 +14,26 @@ from archiver.storage import Tier
 
 STUB_NAME = "NEVE-ARCHIVED.txt"
 """Reserved: what stands in hot where a dataset has left (Law 3)."""
+BUNDLE_NAME = "NEVE-BUNDLE-{number:05d}.tar"
+"""Reserved: a dataset's bundles, beside its other objects in the tiers that take bundles."""
+
+
+def utc_now() -> datetime:
+    """Aware UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The archive as one process sees it; made in app.py only."""
+    """The archive as one process sees it; made in app.py only.
+
+    `wall` is this machine's clock, whatever time the archive is told to act at (`clock`).
+    """
 
     settings: Settings
     ledger: Ledger
     tiers: Mapping[str, Tier]
+    wall: Callable[[], datetime] = utc_now
 
     @property
     def clock(self) -> Callable[[], datetime]:
@@ -34,13 +45,10 @@ class Archive:
         return self.settings.home / "spool"
 
 
-def utc_now() -> datetime:
-    """Aware UTC."""
-    return datetime.now(UTC)
-
-
 def view(tx: Transaction, dataset_id: int) -> View:
-    """All that policy needs to decide about a dataset, read in one transaction."""
+    """All that policy needs to decide about a dataset, read in one transaction: one picture, and still true when that writes."""
+    if tx.writing:
+        tx.hold_still(dataset_id)
     return View(
         dataset=tx.dataset(dataset_id),
         files=tx.files(dataset_id),
@@ -50,4 +58,5 @@ def view(tx: Transaction, dataset_id: int) -> View:
         drops=tx.drops(dataset_id),
         claims=tx.claims(dataset_id),
         restores=tx.restores_of(dataset_id),
+        members=tx.members(dataset_id),
     )

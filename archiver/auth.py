@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import threading
 from collections.abc import Coroutine, Mapping
@@ -21,8 +20,9 @@ from jupyterhub.httpclient import JupyterHubHTTPClient
 from jupyterhub.services.auth import HubOAuth, check_scopes
 from tornado.web import HTTPError
 
-from archiver.config import ApiSettings
-from archiver.errors import NotAllowed, NotSignedIn, PublicError, WrongSetting
+from archiver import people
+from archiver.errors import HubUnavailable, NotAllowed, NotSignedIn
+from archiver.sections import ApiSettings
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,6 @@ _ANSWER_WITHIN_S = 10
 _HEADER = re.compile(r"(?:bearer|token)[ ]+([A-Za-z0-9._~+/=-]{1,2048})[ ]*", re.IGNORECASE)
 # Only the token of a person who is a hub admin, unnarrowed, carries it: a notebook's never does.
 _WHOLE_ADMIN = "admin:users"
-
-
-class HubUnavailable(PublicError):
-    """The hub does not answer, so nobody's identity can be known."""
-
-    code = "hub-unavailable"
-    title = "The hub does not answer"
-    status = 503
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,7 @@ class JupyterHub:
         hub_prefix = urlsplit(settings.hub_api_url).path.rstrip("/").removesuffix("api")
         self._oauth = HubOAuth(
             api_url=settings.hub_api_url.rstrip("/"),
-            api_token=_own_token(settings),
+            api_token=people.own_token(settings),
             base_url=settings.prefix,
             hub_prefix=hub_prefix,
             hub_host="",
@@ -192,18 +184,3 @@ class JupyterHub:
 
 async def _end_connections() -> None:
     await JupyterHubHTTPClient.loop_instance().close()
-
-
-def _own_token(settings: ApiSettings) -> str:
-    """The service's own token. Raises `WrongSetting`."""
-    token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-    if not token and settings.hub_token_file is not None:
-        try:
-            token = settings.hub_token_file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise WrongSetting(
-                f"The hub's token file {settings.hub_token_file} cannot be read: {error}.", "Mend api.hub_token_file or the file's rights."
-            ) from None
-    if not token:
-        raise WrongSetting("The archiver has no token for the hub.", "Name its file in api.hub_token_file, or set JUPYTERHUB_API_TOKEN.")
-    return token

@@ -6,12 +6,8 @@ document on stdout and no progress bar.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,11 +17,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from archiver import app, config, describe, names, policy, reception, restore
-from archiver.archive import Archive, utc_now, view
-from archiver.check import check as check_ledger
+from archiver import app, describe, guards, names, policy, reception, restore
+from archiver.check import broken as check_ledger
+from archiver.commands import holds as hold_commands
+from archiver.commands import plan as plan_commands
+from archiver.commands import proofs
+from archiver.commands import reaper as reaper_command
+from archiver.commands import receipt as receipt_command
+from archiver.commands import release as release_command
+from archiver.commands.context import Common, Json, Now, archive_of, out, print_json, settings_of
 from archiver.doctor import examine
-from archiver.errors import PublicError, WrongUse
+from archiver.errors import PublicError
 from archiver.ledger import Ledger
 from archiver.ledger.browse import Query
 
@@ -36,17 +38,15 @@ instruments_cli = typer.Typer(no_args_is_help=True, help="Instruments: where dat
 cli.add_typer(ledger_cli, name="ledger")
 cli.add_typer(projects_cli, name="projects")
 cli.add_typer(instruments_cli, name="instruments")
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
-Now = Annotated[str | None, typer.Option("--now", metavar="TIME", help="Act as if it were TIME (ISO 8601, UTC unless it says otherwise).")]
-out = Console(highlight=False, soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class Common:
-    """What stands before the command."""
-
-    config: Path | None
+cli.command("hold")(hold_commands.hold)
+cli.add_typer(hold_commands.holds_cli, name="holds")
+cli.command("reaper")(reaper_command.reaper)
+cli.command("receipt")(receipt_command.receipt)
+cli.command("release")(release_command.release)
+cli.command("verify")(proofs.verify)
+cli.command("inventory")(proofs.inventory)
+cli.command("drills")(proofs.drills)
+cli.command("simulate")(plan_commands.simulate)
 
 
 @cli.callback()
@@ -60,35 +60,12 @@ def common(
     context.obj = Common(config_file)
 
 
-def _settings(context: typer.Context) -> config.Settings:
-    return config.load(context.find_object(Common).config)  # type: ignore[union-attr]
-
-
-def _archive(context: typer.Context, now: str | None = None) -> Archive:
-    return app.open_archive(_settings(context), _clock(now))
-
-
-def _clock(now: str | None) -> Callable[[], datetime]:
-    if now is None:
-        return utc_now
-    try:
-        at = datetime.fromisoformat(now)
-    except ValueError:
-        raise WrongUse(f"{now!r} is not a time.", "Write it as 2026-11-25T08:00:00Z.") from None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return lambda: at
-
-
-def _print(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
-
-
 @cli.command()
 def setup(context: typer.Context, as_json: Json = False) -> None:
     """Make or upgrade the ledger, and the buckets with their markers. Can be repeated."""
-    made = app.setup(app.open_archive(_settings(context), check=False))
+    made = app.setup(app.open_archive(settings_of(context), check=False))
     if as_json:
-        _print({"made": made})
+        print_json({"made": made})
     else:
         out.print("Made: " + ", ".join(made) if made else "Everything was there already.")
 
@@ -103,7 +80,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Receive files: sent, proven, described, closed. Repeating it sends nothing twice."""
-    archive = _archive(context)
+    archive = archive_of(context)
     groups = [(dataset, paths)] if dataset else [(path.resolve().stem if path.is_file() else path.resolve().name, [path]) for path in paths]
     results = []
     with _bar(quiet=as_json) as bar:
@@ -123,7 +100,7 @@ def ingest(
                 for d in datasets
             ]
     if as_json:
-        _print(results)
+        print_json(results)
     for result in () if as_json else results:
         again = f", {result['already_there']} were there already" if result["already_there"] else ""
         out.print(f"{result['dataset']}: {result['received']} file(s) received and proven{again}; {result['path']}", markup=False)
@@ -137,7 +114,7 @@ def _bar(*, quiet: bool) -> Progress:
 @cli.command()
 def status(context: typer.Context, dataset: Annotated[str | None, typer.Argument()] = None, as_json: Json = False) -> None:
     """The archive in a few lines, or one dataset with its files, copies and claims."""
-    archive = _archive(context)
+    archive = archive_of(context)
     with archive.ledger.read() as tx:
         if dataset is not None:
             document = describe.dataset_in_full(tx, archive.settings, tx.find_dataset(dataset))
@@ -146,9 +123,12 @@ def status(context: typer.Context, dataset: Annotated[str | None, typer.Argument
                 "datasets": tx.count(Query()),
                 "tiers": {tier: {"copies": copies, "size_bytes": size} for tier, copies, size in tx.totals()},
                 "states": tx.states(),
+                "drops_wait": guards.waits(tx, archive.settings),
+                "leftovers": tx.leftovers_waiting(),
+                "findings": tx.finding_counts(),
             }
     if as_json:
-        _print(document)
+        print_json(document)
     elif dataset is None:
         _print_status(document)
     else:
@@ -164,6 +144,12 @@ def _print_status(document: dict[str, Any]) -> None:
     for noun in ("transfer", "drop", "recall", "restore"):
         counts = ", ".join(f"{n} {state}" for state, n in document["states"][noun].items())
         out.print(f"{noun}s: {counts or 'none'}")
+    for tier, why in document["drops_wait"].items():
+        out.print(f"drops wait{'' if tier == '*' else f' in {tier}'}: {why}", markup=False)
+    for tier, kinds in document["findings"].items():
+        out.print(f"findings in {tier}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    if document["leftovers"]:
+        out.print(f"{document['leftovers']} unproven version(s) wait for the reaper")
 
 
 def _print_dataset(document: dict[str, Any]) -> None:
@@ -185,51 +171,28 @@ def _print_dataset(document: dict[str, Any]) -> None:
 @cli.command()
 def tier(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, and do nothing.")] = False,
+    days: plan_commands.Days = 0,
     now: Now = None,
     as_json: Json = False,
 ) -> None:
-    """Compare every dataset's copies with its claims, and make them true."""
-    archive = _archive(context, now)
-    if not dry_run:
-        with archive.ledger.begin() as tx:
-            tx.look_at_all()
-        app.work(archive, once=True)
-        with archive.ledger.read() as tx:
-            document: dict[str, Any] = {"states": tx.states()}
-    else:
-        document = {"planned": _planned(archive)}
-    if as_json:
-        _print(document)
-    elif dry_run:
-        for step in document["planned"]:
-            out.print(f"{step['step']} {step['dataset']} {step['tier']}: {step['objects']} object(s), {step['size_bytes']:,} bytes")
-        out.print(f"{len(document['planned'])} step(s) would be taken now." if document["planned"] else "Nothing to do: copies are true to claims.")
-    else:
-        _print_states(document["states"])
-
-
-def _print_states(states: dict[str, dict[str, int]]) -> None:
-    for noun in ("transfer", "drop"):
-        out.print(f"{noun}s: " + (", ".join(f"{n} {state}" for state, n in states[noun].items()) or "none"))
-
-
-def _planned(archive: Archive) -> list[dict[str, Any]]:
-    steps: dict[tuple[str, str, str], list[int]] = {}
+    """Compare every dataset's copies with its claims, and make them true; what shall go outside hot is planned, and left to the reaper."""
+    archive = archive_of(context, now)
+    if dry_run:
+        plan_commands.dry_run(archive, days, as_json=as_json)
+        return
+    with archive.ledger.begin() as tx:
+        tx.look_at_all()
+    app.work(archive, once=True)
     with archive.ledger.read() as tx:
-        cursor = None
-        while page := tx.search(Query(), 200, cursor):
-            for dataset in page:
-                seen = view(tx, dataset.id)
-                sizes = {o.id: o.size_bytes for o in seen.objects}
-                decision = policy.decide(seen, archive.settings, tx.at)
-                for obj, to, _origin in decision.transfers:
-                    steps.setdefault(("copy", dataset.full_name, to), []).append(obj.size_bytes)
-                for copy in decision.drops:
-                    steps.setdefault(("drop", dataset.full_name, copy.tier), []).append(sizes[copy.object_id])
-            last = page[-1]
-            cursor = (last.acquired_at or last.received_at, last.id)
-    return [{"step": s, "dataset": d, "tier": t, "objects": len(n), "size_bytes": sum(n)} for (s, d, t), n in steps.items()]
+        document: dict[str, Any] = {"states": tx.states(), "for_the_reaper": {n: k for n, k in tx.drops_waiting().items() if n != policy.HOT}}
+    if as_json:
+        print_json(document)
+        return
+    for noun in ("transfer", "drop"):
+        out.print(f"{noun}s: " + (", ".join(f"{n} {state}" for state, n in document["states"][noun].items()) or "none"))
+    for name, number in document["for_the_reaper"].items():
+        out.print(f"{number} copies in {name} are left to `archiver reaper`.")
 
 
 @cli.command(name="restore")
@@ -242,14 +205,14 @@ def restore_command(
     as_json: Json = False,
 ) -> None:
     """Bring a dataset back to hot, at the path where it was."""
-    archive = _archive(context)
+    archive = archive_of(context)
     asked = restore.request(archive, "admin", dataset, files, days, None)
     if wait:
         asked = app.wait_for_restore(archive, asked.id, quiet=as_json)
     with archive.ledger.read() as tx:
         document = describe.restores(tx, [asked])[0]
     if as_json:
-        _print(document)
+        print_json(document)
     else:
         until = (
             f", in hot until {asked.expires_at:%Y-%m-%d %H:%M} UTC" if asked.expires_at else f", promised by {asked.promised_by:%Y-%m-%d %H:%M} UTC"
@@ -262,21 +225,21 @@ def restore_command(
 @cli.command()
 def worker(context: typer.Context, once: Annotated[bool, typer.Option("--once", help="Stop when nothing is due.")] = False, now: Now = None) -> None:
     """Make the copies true to the claims, for ever."""
-    app.work(_archive(context, now), once=once)
+    app.work(archive_of(context, now), once=once)
 
 
 @cli.command()
 def serve(context: typer.Context) -> None:
     """Answer the API and the pages, behind the hub's proxy."""
-    app.serve(_archive(context))
+    app.serve(archive_of(context))
 
 
 @cli.command()
 def doctor(context: typer.Context, as_json: Json = False) -> None:
     """Examine settings, ledger and stores, and say how to mend what is wrong."""
-    findings = examine(app.open_archive(_settings(context), check=False))
+    findings = examine(app.open_archive(settings_of(context), check=False))
     if as_json:
-        _print([f.__dict__ for f in findings])
+        print_json([f.__dict__ for f in findings])
     for finding in () if as_json else findings:
         out.print(f"{'ok  ' if finding.ok else 'BAD '} {finding.what}: {finding.detail}", markup=False)
     if not all(f.ok for f in findings):
@@ -286,22 +249,26 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
 @ledger_cli.command("upgrade")
 def ledger_upgrade(context: typer.Context) -> None:
     """Bring the ledger to this program's revision."""
-    settings = _settings(context)
+    settings = settings_of(context)
     Ledger(settings.ledger_url).upgrade()
     out.print("The ledger is of this program's revision.")
 
 
 @ledger_cli.command("check")
 def ledger_check(context: typer.Context, now: Now = None, as_json: Json = False) -> None:
-    """Verify every invariant of the ledger: each file where its claims want it, or the transfer that says why not."""
-    archive = _archive(context, now)
-    broken = check_ledger(archive)
+    """Verify every invariant: histories and anchors as they were written, each file where its claims want it, or what says why not."""
+    archive = archive_of(context, now)
+    found, count = [], 0
+    for line in check_ledger(archive):
+        count += 1
+        if as_json:
+            found.append(line)
+        else:
+            out.print(line, markup=False)
     if as_json:
-        _print({"broken": broken})
-    for line in () if as_json else broken:
-        out.print(line)
-    if broken:
-        raise PublicError(f"{len(broken)} invariant(s) do not hold.", "Run the worker, then check again; what stays needs a person.")
+        print_json({"broken": found})
+    if count:
+        raise PublicError(f"{count} invariant(s) do not hold.", "Run the worker, then check again; what stays needs a person.")
     if not as_json:
         out.print("Every invariant holds.")
 
@@ -310,7 +277,7 @@ def ledger_check(context: typer.Context, now: Now = None, as_json: Json = False)
 def projects_add(context: typer.Context, name: str, title: Annotated[str, typer.Option()] = "") -> None:
     """Add a project, or change its title."""
     names.unit("a project", name)
-    with _archive(context).ledger.begin() as tx:
+    with archive_of(context).ledger.begin() as tx:
         tx.add_project(name, title or name)
 
 
@@ -318,27 +285,27 @@ def projects_add(context: typer.Context, name: str, title: Annotated[str, typer.
 def instruments_add(context: typer.Context, name: str, title: Annotated[str, typer.Option()] = "") -> None:
     """Add an instrument, or change its title."""
     names.unit("an instrument", name)
-    with _archive(context).ledger.begin() as tx:
+    with archive_of(context).ledger.begin() as tx:
         tx.add_instrument(name, title or name)
 
 
 @projects_cli.command("list")
 def projects_list(context: typer.Context, as_json: Json = False) -> None:
     """List the projects."""
-    with _archive(context).ledger.read() as tx:
+    with archive_of(context).ledger.read() as tx:
         _list([(p.name, p.title) for p in tx.projects()], as_json=as_json)
 
 
 @instruments_cli.command("list")
 def instruments_list(context: typer.Context, as_json: Json = False) -> None:
     """List the instruments."""
-    with _archive(context).ledger.read() as tx:
+    with archive_of(context).ledger.read() as tx:
         _list([(i.name, i.title) for i in tx.instruments()], as_json=as_json)
 
 
 def _list(rows: list[tuple[str, str]], *, as_json: bool) -> None:
     if as_json:
-        _print([{"name": name, "title": title} for name, title in rows])
+        print_json([{"name": name, "title": title} for name, title in rows])
         return
     for name, title in rows:
         out.print(f"{name}  {title}")

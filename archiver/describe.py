@@ -10,7 +10,7 @@ from archiver import policy, restore
 from archiver.config import Settings
 from archiver.ledger import Transaction
 from archiver.ledger.browse import Coverage
-from archiver.model import Copy, Dataset, DatasetState, Event, File, Restore
+from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Event, File, Restore
 
 Document = dict[str, Any]
 
@@ -33,7 +33,7 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
         claims[claim.dataset_id].append(claim)
     open_restores = {r.dataset_id: r for r in tx.open_restores(ids)}
     progress = {r["dataset_id"]: r for r in restores(tx, list(open_restores.values()))}
-    problems = tx.problems(ids)
+    problems = tx.problems(ids) | tx.harmed(ids)
     found = []
     for d in page:
         tiers = [name for name in settings.tiers if name in full[d.id]]
@@ -82,9 +82,9 @@ def _readable(nearest: str | None, tiers: Sequence[str], settings: Settings) -> 
 
 def files(tx: Transaction, settings: Settings, page: Sequence[File]) -> list[Document]:
     """A page of files, each with its live copies and their proofs."""
-    copies: dict[int, list[Copy]] = {f.id: [] for f in page}
-    for file_id, copy in tx.file_copies(copies):
-        copies[file_id].append(copy)
+    copies: dict[int, list[tuple[int | None, Copy]]] = {f.id: [] for f in page}
+    for file_id, offset, copy in tx.file_copies(copies):
+        copies[file_id].append((offset, copy))
     return [
         {
             "id": f.id,
@@ -97,13 +97,13 @@ def files(tx: Transaction, settings: Settings, page: Sequence[File]) -> list[Doc
             "metadata": f.metadata,
             "metadata_state": f.metadata_state,
             "metadata_error": f.metadata_error,
-            "copies": [_copy(c, settings, f.size_bytes) for c in copies[f.id]],
+            "copies": [_copy(c, settings, f.size_bytes, offset) for offset, c in copies[f.id]],
         }
         for f in page
     ]
 
 
-def _copy(copy: Copy, settings: Settings, size_bytes: int) -> Document:
+def _copy(copy: Copy, settings: Settings, size_bytes: int, offset_bytes: int | None) -> Document:
     return {
         "tier": copy.tier,
         "bucket": settings.tiers[copy.tier].bucket if copy.tier in settings.tiers else None,
@@ -113,6 +113,7 @@ def _copy(copy: Copy, settings: Settings, size_bytes: int) -> Document:
         "proof": copy.proof,
         "proven_at": time(copy.proven_at),
         "size_bytes": size_bytes,
+        "offset_bytes": offset_bytes,
     }
 
 
@@ -159,6 +160,46 @@ def _reached(tx: Transaction, r: Restore, dataset: Dataset, hot: Coverage | None
     going = {d.copy_id for d in tx.drops(dataset.id)}
     in_hot = {c.object_id for c in tx.copies(dataset.id) if c.tier == policy.HOT and c.id not in going}
     return restore.progress(r, tx.files(dataset.id), in_hot, tx.transfers(dataset.id))
+
+
+def holds(tx: Transaction, page: Sequence[Claim]) -> list[Document]:
+    """Holds, and whether they count."""
+    known = tx.datasets_numbered({h.dataset_id for h in page})
+    return [
+        {
+            "id": h.id,
+            "dataset_id": h.dataset_id,
+            "dataset": known[h.dataset_id].full_name,
+            "user": h.user,
+            "reason": h.reason,
+            "files_glob": h.files_glob,
+            "state": "ended" if h.ended_at or (h.until and h.until <= tx.at) else "waiting" if h.restore_id else "in_force",
+            "restore_id": h.restore_id,
+            "created_at": time(h.created_at),
+            "until": time(h.until),
+            "ended_at": time(h.ended_at),
+        }
+        for h in page
+    ]
+
+
+def drills(tx: Transaction, page: Sequence[Drill], projects: Sequence[str] | None) -> list[Document]:
+    """Rehearsals of restores; whose dataset it was is said to those who may see it (`projects`; None: all)."""
+    known = tx.datasets_numbered({d.dataset_id for d in page})
+    return [
+        {
+            "id": d.id,
+            "dataset": known[d.dataset_id].full_name if projects is None or known[d.dataset_id].project in projects else None,
+            "tier": d.tier,
+            "state": d.state,
+            "created_at": time(d.created_at),
+            "ended_at": time(d.ended_at),
+            "size_bytes": d.size_bytes,
+            "seconds": d.seconds,
+            "error": d.error if projects is None else None,
+        }
+        for d in page
+    ]
 
 
 def events(page: Sequence[Event]) -> list[Document]:

@@ -62,6 +62,13 @@ class WrongSetting(WrongUse):
     status = 500
 
 
+class WrongPolicy(WrongUse):
+    """A policy to be tried out has a setting that is unknown, of the wrong type, or contradicts another."""
+
+    code = "wrong-policy"
+    title = "The policy has an error"
+
+
 class NotSignedIn(PublicError):
     """No token, or one that nobody knows."""
 
@@ -100,6 +107,38 @@ class Conflict(PublicError):
 
     code = "conflict"
     title = "Not in this state"
+    status = 409
+
+
+class OverQuota(PublicError):
+    """More would be restored or held at once than a user or project may."""
+
+    code = "over-quota"
+    title = "Over the quota"
+    status = 409
+
+
+class NoRoom(PublicError):
+    """More is asked for than fast storage could hold if it held nothing else."""
+
+    code = "no-room"
+    title = "Larger than fast storage"
+    status = 409
+
+
+class QuoteExpired(PublicError):
+    """A quote that is too old: what it said may not be so any more."""
+
+    code = "quote-expired"
+    title = "The quote is too old"
+    status = 409
+
+
+class QuoteChanged(PublicError):
+    """What was quoted would mean more by now than was said."""
+
+    code = "quote-changed"
+    title = "The quote no longer holds"
     status = 409
 
 
@@ -143,11 +182,27 @@ class ProofFailed(PublicError):
     status = 500
 
 
+class AwaitsReaper(PublicError):
+    """Something of ours is in the way where only the reaper ends anything."""
+
+    code = "awaits-reaper"
+    title = "The reaper comes first"
+    status = 503
+
+
 class LedgerUnavailable(PublicError):
     """The ledger cannot be opened, or is of another revision."""
 
     code = "ledger-unavailable"
     title = "The ledger cannot be used"
+    status = 503
+
+
+class HubUnavailable(PublicError):
+    """The hub does not answer, so nobody's identity can be known."""
+
+    code = "hub-unavailable"
+    title = "The hub does not answer"
     status = 503
 
 

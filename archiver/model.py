@@ -19,6 +19,7 @@ class DatasetState(StrEnum):
 
     OPEN = "open"  # files may still arrive
     CLOSED = "closed"  # its manifest is written; nothing in it changes any more
+    ERASED = "erased"  # its bytes were ended by two admins (rule 13); the name is never used again
 
 
 class FileState(StrEnum):
@@ -26,6 +27,7 @@ class FileState(StrEnum):
 
     ARRIVING = "arriving"  # known by name, not yet proven: never shown as received
     RECEIVED = "received"  # at least one copy has been proven
+    ERASED = "erased"  # its bytes are gone by an erasure; its name and sums stay as the receipt
 
 
 class MetadataState(StrEnum):
@@ -40,6 +42,7 @@ class ObjectKind(StrEnum):
     """What an object in a store holds."""
 
     FILE = "file"  # one file of a dataset
+    BUNDLE = "bundle"  # an uncompressed tar of small files of one dataset
     MANIFEST = "manifest"  # the dataset's own description, written at close, never dropped from archive or deep
 
 
@@ -47,6 +50,7 @@ class ClaimKind(StrEnum):
     """Why a dataset shall have a copy. Age makes claims too, but those are derived, never stored."""
 
     RESTORE = "restore"  # a person asked for it back
+    HOLD = "hold"  # a person wants it to stay in hot until a day, for a reason
 
 
 class TransferState(StrEnum):
@@ -84,14 +88,64 @@ class RestoreState(StrEnum):
     """A person's wish to have a dataset, or part of it, back in hot."""
 
     REQUESTED = "requested"  # written down
+    AWAITING_APPROVAL = "awaiting_approval"  # above the size that needs an admin's word: claims nothing yet
     QUEUED = "queued"  # the copies it needs are known and planned
     RECALLING = "recalling"  # waits for a cold store
     COPYING = "copying"  # bytes are on their way to hot
     READY = "ready"  # every file is at its path until `expires_at`
     PARTLY_READY = "partly_ready"  # some files are; the others are listed with their reasons
     EXPIRED = "expired"  # its days are over (end)
+    DENIED = "denied"  # an admin said no, with a reason (end)
     CANCELLED = "cancelled"  # taken back (end)
     FAILED = "failed"  # no file could be brought back (end)
+
+
+class ErasureState(StrEnum):
+    """Ending data for ever: the only exception to Law 1 (rule 13)."""
+
+    REQUESTED = "requested"  # one admin asked, with a reason
+    APPROVED = "approved"  # a second admin agreed: the tombstone is written first
+    ERASING = "erasing"  # the tombstone stands in the store; bundles are rewritten, copies end
+    ERASED = "erased"  # no copy is left; the receipt is written (end)
+    WITHDRAWN = "withdrawn"  # refused or taken back before approval (end)
+
+
+class DrillState(StrEnum):
+    """A rehearsal: a cold dataset brought back to a scratch prefix and compared."""
+
+    PLANNED = "planned"  # chosen
+    RUNNING = "running"  # being recalled, copied and compared
+    PASSED = "passed"  # every byte came back equal (end)
+    FAILED = "failed"  # it did not; the reason stands beside it (end)
+
+
+class LeftoverState(StrEnum):
+    """An unproven version of ours where the everyday identity may end nothing."""
+
+    FOUND = "found"  # the reaper shall end it
+    CLEARED = "cleared"  # it is gone (end)
+
+
+class NoticeState(StrEnum):
+    """A message to one person."""
+
+    WAITING = "waiting"  # to be sent at `next_try_at`
+    SENT = "sent"  # handed over (end)
+    GIVEN_UP = "given_up"  # could not be handed over after many tries (end)
+
+
+class FindingKind(StrEnum):
+    """What a comparison of a store with the ledger, or a new proof, found to be otherwise than it should."""
+
+    LOST = "lost"  # a copy is not in the store; it is made anew from another
+    GONE = "gone"  # the same, and no other proven copy is left: shouted
+    DAMAGED = "damaged"  # a copy has other bytes; they are kept until another copy has been proven anew
+    QUARANTINED = "quarantined"  # the same, and no other copy could be proven: never cleared, shouted
+    UNREADABLE = "unreadable"  # the store answers, and cannot give this copy's bytes; a day later it counts as damaged
+    COVERED = "covered"  # somebody's version or delete marker stands over our copy at its key: shouted
+    LEFTOVER = "leftover"  # a version of ours that the ledger does not count on
+    FOREIGN = "foreign"  # nobody's we know: left alone
+    STUB = "stub"  # a stub is missing, or stands where none should
 
 
 class Proof(StrEnum):
@@ -141,15 +195,37 @@ RECALL_CHANGES = _changes(
 )
 RESTORE_CHANGES = _changes(
     {
-        _S.REQUESTED: {_S.QUEUED, _S.READY, _S.CANCELLED, _S.FAILED},
+        _S.REQUESTED: {_S.AWAITING_APPROVAL, _S.QUEUED, _S.READY, _S.CANCELLED, _S.FAILED},
+        _S.AWAITING_APPROVAL: {_S.QUEUED, _S.DENIED, _S.CANCELLED},
         _S.QUEUED: {_S.RECALLING, _S.COPYING, _S.READY, _S.PARTLY_READY, _S.CANCELLED, _S.FAILED},
         _S.RECALLING: {_S.COPYING, _S.READY, _S.PARTLY_READY, _S.CANCELLED, _S.FAILED},
         _S.COPYING: {_S.RECALLING, _S.READY, _S.PARTLY_READY, _S.CANCELLED, _S.FAILED},
         _S.READY: {_S.EXPIRED, _S.CANCELLED},
         _S.PARTLY_READY: {_S.READY, _S.EXPIRED, _S.CANCELLED},
         _S.EXPIRED: set(),
+        _S.DENIED: set(),
         _S.CANCELLED: set(),
         _S.FAILED: set(),
+    }
+)
+
+_E, _L = ErasureState, LeftoverState
+ERASURE_CHANGES = _changes(
+    {
+        _E.REQUESTED: {_E.APPROVED, _E.WITHDRAWN},
+        _E.APPROVED: {_E.ERASING},
+        _E.ERASING: {_E.ERASED},
+        _E.ERASED: set(),
+        _E.WITHDRAWN: set(),
+    }
+)
+LEFTOVER_CHANGES = _changes({_L.FOUND: {_L.CLEARED}, _L.CLEARED: set()})
+DRILL_CHANGES = _changes(
+    {
+        DrillState.PLANNED: {DrillState.RUNNING, DrillState.FAILED},
+        DrillState.RUNNING: {DrillState.PASSED, DrillState.FAILED},
+        DrillState.PASSED: set(),
+        DrillState.FAILED: set(),
     }
 )
 
@@ -198,6 +274,8 @@ class Dataset:
     title: str | None
     format: str | None
     metadata: Mapping[str, Any]
+    lease_by: str | None = None  # the worker or reaper that has it in hand
+    lease_until: datetime | None = None
 
     @property
     def full_name(self) -> str:
@@ -240,6 +318,15 @@ class Object:
 
 
 @dataclass(frozen=True)
+class Member:
+    """That the bytes of object `object_id` (one file) also stand in object `bundle_id`, from `offset_bytes` on."""
+
+    bundle_id: int
+    object_id: int
+    offset_bytes: int
+
+
+@dataclass(frozen=True)
 class Copy:
     """These bytes lie there, proven so, at that time."""
 
@@ -256,7 +343,10 @@ class Copy:
 
 @dataclass(frozen=True)
 class Claim:
-    """A stored claim: `dataset_id` shall have copies in `tier` until `until` (None: until its restore ends)."""
+    """A stored claim: the files of `dataset_id` that match `files_glob` (None: all) shall have copies in `tier` until `until`.
+
+    A restore's has no `until` before it is ready. A hold with a `restore_id` waits for that restore, and counts once it is ready.
+    """
 
     id: int
     dataset_id: int
@@ -268,11 +358,13 @@ class Claim:
     created_at: datetime
     until: datetime | None
     ended_at: datetime | None
+    files_glob: str | None = None
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Making one copy of an object in `tier`, from the copy `source_copy_id`, or from a local file when that is None."""
+    """Making one copy of an object in `tier`: from the copy `source_copy_id`, from a local file (`source_uri`), or, when
+    both are None, a bundle from its members."""
 
     id: int
     object_id: int
@@ -289,6 +381,10 @@ class Transfer:
     error: str | None
     created_at: datetime
     updated_at: datetime
+    priority: int = 0  # of the restore that waits for it; higher goes first
+    user: str | None = None  # who waits for it: caps and fair shares are per user
+    lease_by: str | None = None  # the worker that has it in hand
+    lease_until: datetime | None = None  # when another may take it
 
 
 @dataclass(frozen=True)
@@ -333,11 +429,19 @@ class Restore:
     expires_at: datetime | None
     ended_at: datetime | None
     error: str | None
+    priority: int = 0  # higher goes first; then fair share between users, then age
+    size_bytes: int = 0  # of the chosen files, for quotas
+    from_tier: str | None = None  # nearest tier with all of it when it was asked for: where its promise comes from
+    approved_by: str | None = None
+    quote_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a dataset's history; never changed, never removed. `seq` counts from 1 within the dataset."""
+    """One line of a dataset's history; never changed, never removed. `seq` counts from 1 within the dataset.
+
+    `hash` (hex SHA-256) covers the line and the hash of the line before it, so that none can be changed or left out unseen.
+    """
 
     id: int
     dataset_id: int
@@ -346,3 +450,139 @@ class Event:
     actor: str
     kind: str
     detail: Mapping[str, Any]
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The heads of all chains on one day, as they stand in an object of the archive tier. `sha256` is that object's."""
+
+    day: str  # YYYY-MM-DD, UTC
+    at: datetime
+    datasets: int
+    tier: str
+    key: str
+    version_id: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a restore of `selection` would mean, as said to `user`; `answer` is what was said. Valid until `expires_at`."""
+
+    id: str
+    user: str
+    created_at: datetime
+    expires_at: datetime
+    selection: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """An admin's own limit for one user or project, in bytes restored or held in hot at once; None: no limit."""
+
+    kind: str  # "user" or "project"
+    name: str
+    limit_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Location:
+    """The location record of a dataset in a tier: written to the store at `written_at`; `dirty_at`: since when it lacks something."""
+
+    dataset_id: int
+    tier: str
+    dirty_at: datetime | None
+    written_at: datetime | None
+    version_id: str | None
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A version that a transfer of ours left unproven in a tier where only the reaper ends anything."""
+
+    id: int
+    tier: str
+    key: str
+    version_id: str
+    why: str
+    state: LeftoverState
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a comparison of a tier with the ledger found: `kind` says which difference, `resolved_at` that it is no more."""
+
+    id: int
+    tier: str
+    kind: str
+    key: str
+    version_id: str | None
+    detail: str
+    found_at: datetime
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a person wants notices: set by themselves. `wants` false: none at all."""
+
+    user: str
+    email: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
+    wants: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message to one person through one channel (mail, webhook, notebook); at most one of a kind per person and day."""
+
+    id: int
+    user: str
+    kind: str
+    day: str
+    channel: str
+    subject: str
+    body: Mapping[str, Any]
+    state: NoticeState
+    attempts: int
+    next_try_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """Ending the files of a dataset that match `files_glob` (None: all), for ever (rule 13)."""
+
+    id: int
+    dataset_id: int
+    files_glob: str | None
+    reason: str
+    state: ErasureState
+    asked_by: str
+    asked_at: datetime
+    approved_by: str | None
+    approved_at: datetime | None
+    ended_at: datetime | None
+    receipt: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One rehearsal of a restore from `tier`. `seconds` is what it took from asking to the last byte compared."""
+
+    id: int
+    dataset_id: int
+    tier: str
+    state: DrillState
+    created_at: datetime
+    ended_at: datetime | None
+    size_bytes: int
+    seconds: float | None
+    error: str | None

@@ -10,11 +10,12 @@ import hashlib
 import re
 from datetime import datetime
 
-from archiver.archive import STUB_NAME
+from archiver.archive import BUNDLE_NAME, STUB_NAME
 from archiver.errors import WrongUse
 
 _MAX_KEY_BYTES = 1024
 _MAX_PART_BYTES = 240
+_RESERVED = re.compile(r"NEVE-BUNDLE-\d+\.tar")
 _UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
 
 
@@ -52,12 +53,23 @@ def key(dataset_prefix: str, path_raw: bytes) -> str:
     except UnicodeDecodeError:
         path = ""
     plain = f"{dataset_prefix}/{path}"
-    standing = path not in {"", STUB_NAME} and path.isprintable() and "\\" not in path and len(plain.encode()) <= _MAX_KEY_BYTES
+    standing = (
+        path not in {"", STUB_NAME}
+        and not _RESERVED.fullmatch(path)
+        and path.isprintable()
+        and "\\" not in path
+        and len(plain.encode()) <= _MAX_KEY_BYTES
+    )
     # SeaweedFS keeps an object's versions in a folder `<name>.versions` of a file system whose names end at 255 bytes.
     if standing and all(len(part.encode()) <= _MAX_PART_BYTES and not part.endswith(".versions") for part in path.split("/")):
         return plain
     suffix = re.search(rb"\.[A-Za-z0-9]{1,8}\Z", path_raw)
     return f"{dataset_prefix}/name-{hashlib.sha256(path_raw).hexdigest()[:32]}{suffix[0].decode() if suffix else ''}"
+
+
+def bundle_key(dataset_prefix: str, number: int) -> str:
+    """The key of a dataset's `number`th bundle."""
+    return f"{dataset_prefix}/{BUNDLE_NAME.format(number=number)}"
 
 
 def manifest_key(dataset_prefix: str) -> str:

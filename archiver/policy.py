@@ -7,14 +7,49 @@ nobody claims it, everything claimed is there, and what remains reaches `copies_
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
+from glob import escape
+from typing import Protocol
 
 from archiver.config import Settings
-from archiver.model import Claim, Copy, Dataset, Drop, DropState, File, Object, ObjectKind, Restore, Transfer, TransferState
+from archiver.model import (
+    Claim,
+    ClaimKind,
+    Copy,
+    Dataset,
+    DatasetState,
+    Drop,
+    DropState,
+    File,
+    FileState,
+    Member,
+    Object,
+    ObjectKind,
+    Restore,
+    Transfer,
+    TransferState,
+)
 
 HOT = "hot"
+
+_ESCAPED = re.compile(r"\[([*?\[])\]")
+
+
+class Aged(Protocol):
+    """What age is counted of: a dataset, or all that are as old."""
+
+    @property
+    def project(self) -> str: ...
+    @property
+    def instrument(self) -> str: ...
+    @property
+    def received_at(self) -> datetime: ...
+    @property
+    def acquired_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True)
@@ -37,13 +72,41 @@ class View:
     drops: list[Drop]  # not ended
     claims: list[Claim]  # not ended
     restores: list[Restore]  # not ended
+    members: list[Member] = field(default_factory=list)  # which objects also stand in which bundles
+
+    @cached_property
+    def bundles_of(self) -> Mapping[int, list[int]]:
+        """For each bundled object the bundles it stands in."""
+        found: dict[int, list[int]] = {}
+        for member in self.members:
+            found.setdefault(member.object_id, []).append(member.bundle_id)
+        return found
+
+    @cached_property
+    def members_of(self) -> Mapping[int, list[int]]:
+        """For each bundle the objects that stand in it."""
+        found: dict[int, list[int]] = {}
+        for member in self.members:
+            found.setdefault(member.bundle_id, []).append(member.object_id)
+        return found
+
+    @cached_property
+    def copies_by_object(self) -> Mapping[int, list[Copy]]:
+        found: dict[int, list[Copy]] = {}
+        for copy in self.copies:
+            found.setdefault(copy.object_id, []).append(copy)
+        return found
+
+    def copies_with(self, object_id: int) -> list[Copy]:
+        """The copies in which the bytes of an object stand: its own, and those of its bundles."""
+        return [c for i in (object_id, *self.bundles_of.get(object_id, ())) for c in self.copies_by_object.get(i, ())]
 
 
 @dataclass
 class Decision:
     """The steps that make a dataset's copies true to its claims."""
 
-    transfers: list[tuple[Object, str, Copy]] = field(default_factory=list)  # make a copy in this tier from that copy
+    transfers: list[tuple[Object, str, Copy | None]] = field(default_factory=list)  # make a copy in this tier from that copy; None: build the bundle
     cancel: list[Transfer] = field(default_factory=list)  # not begun, and nobody wants it any more
     revoke: list[Drop] = field(default_factory=list)  # claimed again before it was checked
     stub: bool = False  # the stub must stand in hot before anything leaves
@@ -52,19 +115,19 @@ class Decision:
     look_at: datetime | None = None  # when this could come out differently by time alone
 
 
-def born(dataset: Dataset, settings: Settings) -> datetime:
+def born(dataset: Aged, settings: Settings) -> datetime:
     """When a dataset's age counts from: never later than received (Law 5)."""
     if settings.policy.age_from == "acquired" and dataset.acquired_at is not None:
         return min(dataset.acquired_at, dataset.received_at)
     return dataset.received_at
 
 
-def age_claims(dataset: Dataset, settings: Settings, now: datetime) -> list[AgeClaim]:
+def age_claims(dataset: Aged, settings: Settings, now: datetime) -> list[AgeClaim]:
     """The tiers in which age wants a dataset now, nearest first, each with its end."""
     start = born(dataset, settings)
     claims = []
-    for name, tier in settings.tiers.items():
-        until = None if tier.keep is None else start + tier.keep
+    for name, keep in settings.rules_for(dataset.project, dataset.instrument).keep.items():
+        until = None if keep is None else start + keep
         if until is not None and name == HOT:
             until = max(until, dataset.received_at + settings.policy.settle)
         if until is None or now < until:
@@ -74,13 +137,28 @@ def age_claims(dataset: Dataset, settings: Settings, now: datetime) -> list[AgeC
 
 def copies_min(dataset: Dataset, settings: Settings, now: datetime) -> int:
     """Proven copies in distinct places that must remain at this age."""
-    policy = settings.policy
-    return policy.copies_min_first if now - born(dataset, settings) < policy.copies_min_until else policy.copies_min_after
+    rules = settings.rules_for(dataset.project, dataset.instrument)
+    return rules.copies_min_first if now - born(dataset, settings) < settings.policy.copies_min_until else rules.copies_min_after
 
 
 def matches(path: str, glob: str | None) -> bool:
-    """Whether a restore's glob means this path (None: all); `*` crosses folders, as in a shell's `**`."""
-    return glob is None or fnmatch.fnmatchcase(path, glob)
+    """Whether a restore's glob means this path (None: all); `*` crosses folders, as in a shell's `**`. Several globs stand on lines of their own."""
+    if glob is None:
+        return True
+    paths, patterns = _parts(glob)
+    return path in paths or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
+
+def one_of(paths: Iterable[str]) -> str:
+    """The glob that means these paths and no others (a line break in one stands for any character)."""
+    return "\n".join(escape(path).replace("\n", "?") for path in paths)
+
+
+@lru_cache(maxsize=128)
+def _parts(glob: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """A glob's lines: those that are plain paths, looked up at once, and those that are patterns."""
+    plain = {line: _ESCAPED.sub(r"\1", line) for line in glob.split("\n")}
+    return frozenset(p for line, p in plain.items() if escape(p) == line), tuple(line for line, p in plain.items() if escape(p) != line)
 
 
 def source(copies: Iterable[Copy], settings: Settings, attempt: int = 0) -> Copy | None:
@@ -95,76 +173,162 @@ def source(copies: Iterable[Copy], settings: Settings, attempt: int = 0) -> Copy
 
 
 def wanted(view: View, settings: Settings, now: datetime) -> tuple[dict[int, set[str]], datetime | None]:
-    """For each object the tiers in which it shall have a copy now, and the next time at which that changes by itself."""
-    ends: list[datetime] = []
-    by_age = set()
-    for claim in age_claims(view.dataset, settings, now):
-        by_age.add(claim.tier)
-        if claim.until is not None:
-            ends.append(claim.until)
+    """For each object the tiers in which it shall have a copy now, and the next time at which that changes by itself.
+
+    In a tier that takes bundles, a bundled file is wanted as a member of its bundle only.
+    """
+    by_age = age_claims(view.dataset, settings, now)
+    ends = [claim.until for claim in by_age if claim.until is not None]
+    bundling = {name for name, tier in settings.tiers.items() if tier.bundles}
+    aged = {claim.tier for claim in by_age}
     globs = {r.id: r.files_glob for r in view.restores}
+    stored = [c for c in view.claims if counts(c) and (c.until is None or now < c.until)]
+    ends += [c.until for c in stored if c.until is not None]
     paths = {f.object_id: f.path for f in view.files}
     want = {}
     for obj in view.objects:
-        tiers = set(by_age) if obj.kind is ObjectKind.FILE else {name for name in settings.tiers if name != HOT}
-        for stored in view.claims:
-            if stored.until is not None and now >= stored.until:
-                continue
-            glob = globs.get(stored.restore_id) if stored.restore_id is not None else None
-            if obj.kind is ObjectKind.FILE and matches(paths[obj.id], glob):
-                tiers.add(stored.tier)
+        match obj.kind:
+            case ObjectKind.MANIFEST:
+                tiers = {name for name in settings.tiers if name != HOT}
+            case ObjectKind.BUNDLE:
+                tiers = aged & bundling
+            case ObjectKind.FILE:
+                tiers = aged - bundling if obj.id in view.bundles_of else set(aged)
+                for claim in stored:
+                    glob = globs.get(claim.restore_id) if claim.restore_id is not None else claim.files_glob
+                    if obj.id in paths and matches(paths[obj.id], glob):
+                        tiers.add(claim.tier)
         want[obj.id] = tiers
-    ends += [c.until for c in view.claims if c.until is not None and now < c.until]
     return want, min(ends, default=None)
 
 
+def counts(claim: Claim) -> bool:
+    """Whether a stored claim asks for copies by now: a hold on what was cold waits for its restore."""
+    return claim.kind is not ClaimKind.HOLD or claim.restore_id is None
+
+
 def decide(view: View, settings: Settings, now: datetime) -> Decision:
-    """Compare what is with what shall be, and say what to do. Nothing is decided for a dataset that is open."""
+    """Compare what is with what shall be, and say what to do.
+
+    Of a dataset that is open, only what is received and too large for a bundle is copied on; nothing in it is let go.
+    """
     decision = Decision()
+    if view.dataset.state is not DatasetState.CLOSED:
+        return _copy_on(view, settings, now) if view.dataset.state is DatasetState.OPEN else decision
     want, decision.look_at = wanted(view, settings, now)
     going = {d.copy_id: d for d in view.drops}
-    held: dict[int, list[Copy]] = {obj.id: [] for obj in view.objects}
-    for copy in view.copies:
-        held[copy.object_id].append(copy)
-    under_way = {(tr.object_id, tr.tier): tr for tr in view.transfers}
-    can_go: dict[str, list[Copy]] = {}
+    counted = [c for c in view.copies if c.id not in going]
+    have: dict[int, set[str]] = {obj.id: set() for obj in view.objects}
+    for copy in counted:
+        have[copy.object_id].add(copy.tier)
+    under_way: dict[int, dict[str, Transfer]] = {}
+    for transfer in view.transfers:
+        under_way.setdefault(transfer.object_id, {})[transfer.tier] = transfer
+    settled = set()  # objects whose every claim is true
     for obj in view.objects:
-        counted = [c for c in held[obj.id] if c.id not in going]
-        have = {c.tier for c in counted}
-        for tier in sorted(want[obj.id] - have):
-            dropping = next((going[c.id] for c in held[obj.id] if c.id in going and c.tier == tier), None)
-            if dropping is not None:
-                if dropping.state is DropState.PLANNED:
-                    decision.revoke.append(dropping)
-                continue  # checked: it cannot be stopped; copied again when it has ended
-            if (obj.id, tier) not in under_way and (origin := source(counted, settings)) is not None:
-                decision.transfers.append((obj, tier, origin))
+        _supply(decision, view, settings, obj, want[obj.id] - have[obj.id], going, under_way.get(obj.id, {}))
         busy = False
-        for tier in {tr.tier for tr in view.transfers if tr.object_id == obj.id}:
-            transfer = under_way[obj.id, tier]
+        for tier, transfer in under_way.get(obj.id, {}).items():
             if tier in want[obj.id]:
                 busy = busy or transfer.state is not TransferState.QUARANTINED
             elif transfer.state in {TransferState.PLANNED, TransferState.RECALLING, TransferState.FAILED, TransferState.QUARANTINED}:
                 decision.cancel.append(transfer)
             else:
                 busy = True
-        if not busy and want[obj.id] <= have:
-            for copy in counted:
-                if copy.tier not in want[obj.id] and _enough([c for c in counted if c.id != copy.id], view.dataset, settings, now):
-                    can_go.setdefault(copy.tier, []).append(copy)
-    _let_go(decision, view, settings, now, can_go)
+        if not busy and want[obj.id] <= have[obj.id]:
+            settled.add(obj.id)
+    least = copies_min(view.dataset, settings, now)
+    can_go: dict[str, list[Copy]] = {}
+    for copy in counted:
+        if copy.tier not in want[copy.object_id] and settled >= {copy.object_id, *view.bundles_of.get(copy.object_id, ())}:
+            can_go.setdefault(copy.tier, []).append(copy)
+    for tier, copies in can_go.items():
+        leaving = {c.id for c in copies}
+        stand = standing((c for c in counted if c.id not in leaving), settings)
+        # Every file whose bytes stand in the copy keeps enough of them (Law 1, rule 2).
+        can_go[tier] = [c for c in copies if all(len(places(view, o, stand)) >= least for o in covered(view, c.object_id))]
+    _let_go(decision, view, settings, now, {tier: copies for tier, copies in can_go.items() if copies})
+    if view.dataset.stub_at is None and any(o.kind is ObjectKind.FILE and HOT not in want[o.id] and not _in_hot(view, o.id) for o in view.objects):
+        decision.stub = True  # it has left already: somebody took the stub away, or it was never known
     return decision
 
 
-def _enough(remaining: list[Copy], dataset: Dataset, settings: Settings, now: datetime) -> bool:
-    places = {settings.tiers[c.tier].place for c in remaining if c.tier in settings.tiers}
-    return len(places) >= copies_min(dataset, settings, now)
+def _in_hot(view: View, object_id: int) -> bool:
+    return any(c.tier == HOT for c in view.copies_by_object.get(object_id, ()))
+
+
+def _copy_on(view: View, settings: Settings, now: datetime) -> Decision:
+    decision = Decision()
+    rules = settings.rules_for(view.dataset.project, view.dataset.instrument)
+    received = {f.object_id: f.size_bytes for f in view.files if f.state is FileState.RECEIVED}
+    aged = {claim.tier for claim in age_claims(view.dataset, settings, now)}
+    for obj in view.objects:
+        if obj.id not in received:
+            continue
+        bundled = {name for name, tier in settings.tiers.items() if tier.bundles and received[obj.id] < rules.bundle_below_bytes}
+        have = {c.tier for c in view.copies_by_object.get(obj.id, ())}
+        _supply(decision, view, settings, obj, aged - bundled - have, {}, {tr.tier: tr for tr in view.transfers if tr.object_id == obj.id})
+    return decision
+
+
+def _supply(
+    decision: Decision,
+    view: View,
+    settings: Settings,
+    obj: Object,
+    missing: Collection[str],
+    going: Mapping[int, Drop],
+    under_way: Mapping[str, Transfer],
+) -> None:
+    """Plan what an object lacks: a drop that can still be revoked, a copy of a copy, or a bundle built from its members."""
+    sources = [c for c in view.copies_with(obj.id) if c.id not in going]
+    for tier in sorted(missing, key=list(settings.tiers).index):
+        dropping = next((going[c.id] for c in view.copies_by_object.get(obj.id, ()) if c.id in going and c.tier == tier), None)
+        if dropping is not None:
+            if dropping.state is DropState.PLANNED:
+                decision.revoke.append(dropping)
+            continue  # checked: it cannot be stopped; copied again when it has ended
+        if tier in under_way:
+            continue
+        origin = source(sources, settings)
+        if obj.kind is ObjectKind.BUNDLE and (origin is None or settings.tiers[origin.tier].recall != "never") and _can_build(view, obj, going):
+            if not under_way:  # one build at a time; the next copy is made from the first
+                decision.transfers.append((obj, tier, None))
+            return
+        if origin is not None:
+            decision.transfers.append((obj, tier, origin))
+
+
+def _can_build(view: View, bundle: Object, going: Mapping[int, Drop]) -> bool:
+    """Whether every member of a bundle has a counted copy in hot."""
+    return all(
+        any(c.tier == HOT and c.id not in going for c in view.copies_by_object.get(object_id, ())) for object_id in view.members_of.get(bundle.id, ())
+    )
+
+
+def covered(view: View, object_id: int) -> list[int]:
+    """The objects whose bytes stand in an object: itself, or a bundle's members."""
+    return view.members_of.get(object_id, [object_id])
+
+
+def standing(copies: Iterable[Copy], settings: Settings) -> dict[int, set[str]]:
+    """For each object the distinct places of its own copies."""
+    found: dict[int, set[str]] = {}
+    for copy in copies:
+        if copy.tier in settings.tiers:
+            found.setdefault(copy.object_id, set()).add(settings.tiers[copy.tier].place)
+    return found
+
+
+def places(view: View, object_id: int, stand: Mapping[int, set[str]]) -> set[str]:
+    """The distinct places in which an object's bytes stand, in copies of its own or of its bundles. `stand`: of `standing`."""
+    return set().union(*(stand.get(holder, ()) for holder in (object_id, *view.bundles_of.get(object_id, ()))))
 
 
 def _let_go(decision: Decision, view: View, settings: Settings, now: datetime, can_go: Mapping[str, list[Copy]]) -> None:
     """Choose one tier to leave (serial drops), the stub before hot; take the stub away when all files are back."""
     hot_files = {c.object_id for c in view.copies if c.tier == HOT}
-    file_objects = {obj.id for obj in view.objects if obj.kind is ObjectKind.FILE}
+    file_objects = {f.object_id for f in view.files}
     if view.dataset.stub_at is not None and file_objects <= hot_files and not can_go.get(HOT) and not view.drops:
         decision.unstub = True
     if view.drops:
@@ -186,10 +350,42 @@ def _earlier(a: datetime | None, b: datetime) -> datetime:
     return b if a is None else min(a, b)
 
 
+def sponsors(view: View) -> dict[int, Restore]:
+    """For each object the most urgent restore that waits for it: its priority and user go with the transfer."""
+    claiming = {c.restore_id for c in view.claims if c.kind is ClaimKind.RESTORE}
+    waiting = [r for r in view.restores if r.ready_at is None and r.id in claiming]
+    found = {}
+    for restore in sorted(waiting, key=lambda r: (r.priority, -r.requested_at.timestamp())):
+        found.update({f.object_id: restore for f in view.files if matches(f.path, restore.files_glob)})
+    return found
+
+
+def urgent(view: View, waiting: Mapping[int, Restore]) -> list[tuple[Transfer, int, str | None]]:
+    """Transfers into hot for which another waits by now, or more urgently: with the priority and user that go with them from now on."""
+    found = []
+    for transfer in view.transfers:
+        if transfer.tier == HOT and transfer.source_uri is None:
+            restore = waiting.get(transfer.object_id)
+            now = (restore.priority, restore.user) if restore else (0, None)
+            if now != (transfer.priority, transfer.user):
+                found.append((transfer, *now))
+    return found
+
+
+def lock_until(dataset: Dataset, tier: str, settings: Settings, now: datetime) -> datetime | None:
+    """Until when a new copy in a tier is locked: never beyond the end of its claim (rule 6); None where the tier locks nothing."""
+    lock = settings.tiers[tier].lock
+    if lock is None:
+        return None
+    ends = [claim.until for claim in age_claims(dataset, settings, now) if claim.tier == tier]
+    end = ends[0] if ends else now
+    return now + lock if end is None else min(now + lock, end) if end > now else None
+
+
 def hot_until(dataset: Dataset, claims: Iterable[Claim], settings: Settings, now: datetime) -> datetime | None:
     """Until when a dataset is claimed in hot, as far as known; None when it is not, or a claim has no end yet."""
     ends = [c.until for c in age_claims(dataset, settings, now) if c.tier == HOT]
-    stored = [c.until for c in claims if c.tier == HOT and (c.until is None or c.until > now)]
+    stored = [c.until for c in claims if c.tier == HOT and counts(c) and (c.until is None or c.until > now)]
     if None in stored or None in ends:
         return None
     return max((end for end in (*ends, *stored) if end is not None), default=None)

@@ -9,6 +9,19 @@ from __future__ import annotations
 from archiver.archive import Archive
 from archiver.model import Copy, Recall, RecallState
 from archiver.storage import Tier, Vanished
+from archiver.turns import in_turn
+
+
+def held_back(archive: Archive) -> set[int]:
+    """The recalls that the store is not asked for yet, as so many of their tier are under way (`recalls_max`): the others go first, in turn."""
+    held: set[int] = set()
+    with archive.ledger.read() as tx:
+        for name, tier in archive.settings.tiers.items():
+            if tier.recalls_max is not None:
+                running = tx.recalls_running(name)
+                free = max(0, tier.recalls_max - sum(running.values()))
+                held.update(one.id for one in list(in_turn(tx.recalls_asked(name), running))[free:])
+    return held
 
 
 def advance(archive: Archive, recall: Recall) -> RecallState:

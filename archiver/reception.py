@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archiver import formats, names
+from archiver import bundle, formats, names
 from archiver.archive import Archive
 from archiver.errors import Conflict, UnreadableSource, WrongUse
 from archiver.ledger import Transaction
@@ -249,19 +249,31 @@ def prepare_close(archive: Archive, dataset_id: int) -> int | None:
         if not files:
             raise Conflict(f"{dataset.full_name} has no file.", "Send one; an empty dataset is not closed.")
         tx.update_dataset(dataset_id, **_summary(files))
+        manifest = tx.object_with_key(names.manifest_key(dataset.prefix))
+        if manifest is not None and tx.copies_of(manifest.id):
+            return None  # proven by a close that was cut short before its last step
+        _lay_out(archive, tx, dataset, files)
         body = _manifest(tx.dataset(dataset_id), files, tx)
         path = archive.spool / "manifests" / f"{dataset_id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
-        key = names.manifest_key(dataset.prefix)
-        manifest = tx.object_with_key(key)
         if manifest is None:
-            object_id = tx.add_object(dataset_id, ObjectKind.MANIFEST, key, len(body))
+            object_id = tx.add_object(dataset_id, ObjectKind.MANIFEST, names.manifest_key(dataset.prefix), len(body))
             return _arrival_transfer(tx, object_id, path)
-        if tx.copies_of(manifest.id):
-            return None  # proven by a close that was cut short before its last step
         tx.update_object(manifest.id, size_bytes=len(body), sha256=None, crc64nvme=None)
         return _arrival_transfer(tx, manifest.id, path)
+
+
+def _lay_out(archive: Archive, tx: Transaction, dataset: Dataset, files: Sequence[File]) -> None:
+    """Say which small files go into which bundle, where some tier takes bundles; they are built once the dataset is closed."""
+    tx.forget_bundles(dataset.id)
+    if not any(tier.bundles for tier in archive.settings.tiers.values()):
+        return
+    rules = archive.settings.rules_for(dataset.project, dataset.instrument)
+    for number, layout in enumerate(bundle.layouts(files, rules.bundle_below_bytes, rules.bundle_max_bytes), start=1):
+        bundle_id = tx.add_object(dataset.id, ObjectKind.BUNDLE, names.bundle_key(dataset.prefix, number), layout.size_bytes)
+        for place in layout.places:
+            tx.add_member(bundle_id, place.file.object_id, place.offset_bytes)
 
 
 def close(archive: Archive, dataset_id: int) -> Dataset:
@@ -294,7 +306,9 @@ def _summary(files: Sequence[File]) -> dict[str, Any]:
 
 def _manifest(dataset: Dataset, files: Sequence[File], tx: Transaction) -> bytes:
     """A dataset's description that is enough by itself (Law 6): JSON with sorted keys, sums in hex and base64, times in UTC."""
-    keys = {o.id: o.key for o in tx.objects(dataset.id)}
+    objects = tx.objects(dataset.id)
+    keys = {o.id: o.key for o in objects}
+    members = tx.members(dataset.id)
     follows = tx.dataset(dataset.follows_id).full_name if dataset.follows_id is not None else None
     described = {
         "neve_manifest": 1,
@@ -320,6 +334,15 @@ def _manifest(dataset: Dataset, files: Sequence[File], tx: Transaction) -> bytes
                 "metadata": f.metadata,
             }
             for f in files
+        ],
+        "bundles": [
+            {
+                "key": o.key,
+                "size_bytes": o.size_bytes,
+                "members": [{"key": keys[m.object_id], "offset_bytes": m.offset_bytes} for m in members if m.bundle_id == o.id],
+            }
+            for o in objects
+            if o.kind is ObjectKind.BUNDLE
         ],
     }
     return json.dumps(described, ensure_ascii=False, sort_keys=True, indent=1).encode()

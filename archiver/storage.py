@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
 from awscrt import checksums
-from boto3.session import Session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from archiver.config import Settings, TierSettings
-from archiver.errors import StoreUnavailable
+from archiver.config import Settings
+from archiver.errors import StoreUnavailable, WrongSetting
+from archiver.identity import Identity, client
+from archiver.sections import COLD_CLASSES, MAX_PARTS, TierSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-_MAX_PARTS = 9_000  # S3 ends at 10,000
 _READ_BYTES = 2**20
-_MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed"})
+_MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed", "ObjectLockConfigurationNotFoundError"})
+_SAME_LOCK = timedelta(minutes=10)  # an end this much earlier is the same one: it was reckoned when the bytes were sent
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 _SYSTEMIC = frozenset({"AccessDenied", "403", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
 
 
@@ -85,17 +87,36 @@ class Head:
     sha256: str | None
     crc64nvme: str | None
     store_time: datetime | None
+    locked_until: datetime | None
 
     @property
     def readable(self) -> bool:
         return self.storage_class not in COLD_CLASSES or self.readable_until is not None
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A key as a listing shows it."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A version or a delete marker at a key."""
+
+    version_id: str
+    size_bytes: int
+    is_marker: bool
+
+
 class Tier:
     """One tier of the settings. Raises `StoreUnavailable` from every method when the store does not answer or refuses."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, identity: Identity = Identity.EVERYDAY) -> None:
         self.name = name
+        self.identity = identity
         self.settings: TierSettings = settings.tiers[name]
         self.bucket = self.settings.bucket
         self.endpoint_url = settings.tier_endpoint(name)
@@ -106,7 +127,7 @@ class Tier:
 
     @cached_property
     def client(self) -> S3Client:
-        return client(self._store.credentials_file, self._store.profile, self._store.region, self.endpoint_url, self._connections)
+        return client(self._store, self.identity, self.endpoint_url, self._connections)
 
     # setting up
 
@@ -115,10 +136,21 @@ class Tier:
         made = False
         if self._call("head_bucket") is None:
             location = {"LocationConstraint": self._store.region} if self.endpoint_url is None and self._store.region != "us-east-1" else None
-            self._call("create_bucket", **({"CreateBucketConfiguration": location} if location else {}))
+            lock = {"ObjectLockEnabledForBucket": True} if self.settings.lock else {}
+            self._call("create_bucket", **({"CreateBucketConfiguration": location} if location else {}), **lock)
             made = True
         self._call("put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"})
+        if self.settings.lock and not self.can_lock():
+            raise WrongSetting(
+                f"tiers.{self.name}.lock is set, but the bucket {self.bucket} was made without Object Lock.",
+                "Name a new bucket, which `archiver setup` makes with it, turn Object Lock on where the store can, or leave `lock` out.",
+            )
         return made
+
+    def can_lock(self) -> bool:
+        """Whether the bucket was made with Object Lock."""
+        answer = self._call("get_object_lock_configuration") or {}
+        return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
     def ping(self) -> datetime | None:
         """The store's own time; raises `StoreUnavailable` when the bucket cannot be used."""
@@ -146,6 +178,7 @@ class Tier:
             sha256=base64.b64decode(sha).hex() if sha and full and "-" not in sha else None,
             crc64nvme=answer.get("ChecksumCRC64NVME") if full else None,
             store_time=_date(answer),
+            locked_until=answer.get("ObjectLockRetainUntilDate"),
         )
 
     def read(self, key: str, version_id: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -163,6 +196,25 @@ class Tier:
         finally:
             answer["Body"].close()
 
+    def fetch(self, wanted: Sequence[tuple[str, str]], at_once: int = 16) -> Iterator[bytes]:
+        """The whole bytes of small versions (key, version), in order; up to `at_once` are asked for ahead. Raises `NotReadable`, `Vanished`."""
+        with ThreadPoolExecutor(at_once, thread_name_prefix="fetch") as pool:
+            ahead: deque[Future[bytes]] = deque()
+            rest = iter(wanted)
+            try:
+                for key, version_id in islice(rest, at_once):
+                    ahead.append(pool.submit(self._whole, key, version_id))
+                while ahead:
+                    yield ahead.popleft().result()
+                    for key, version_id in islice(rest, 1):
+                        ahead.append(pool.submit(self._whole, key, version_id))
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def _whole(self, key: str, version_id: str) -> bytes:
+        return b"".join(self.read(key, version_id))
+
     def digest(self, key: str, version_id: str) -> Digest:
         """Read all bytes of one version back and say what they are. Raises `NotReadable`, `Vanished`."""
         digester = Digester()
@@ -170,21 +222,42 @@ class Tier:
             digester.update(chunk)
         return digester.digest()
 
+    # listing
+
+    def page(self, token: str | None = None, prefix: str = "") -> tuple[list[Listed], str | None]:
+        """Up to 1,000 keys and the token of what follows (None: nothing does), in the store's own order.
+
+        Keys under a delete marker are not shown. SeaweedFS (4.48) lists by folder, so keys are not sorted, and its listing of versions
+        leaves keys out where a page ends; this one, gone through by its own tokens, was seen to be whole.
+        """
+        answer = self._call("list_objects_v2", Prefix=prefix, MaxKeys=1000, **({"ContinuationToken": token} if token else {}))
+        if answer is None:
+            raise self._unavailable(f"the bucket {self.bucket} is not there", "Run `archiver setup`, or mend the tier's bucket in neve.toml.")
+        found = [Listed(entry["Key"], entry["Size"]) for entry in answer.get("Contents", ())]
+        return found, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+
+    def standing(self, key: str) -> list[Standing]:
+        """All versions and delete markers at one key (among the first 1,000 of keys that begin with it)."""
+        answer = self._call("list_object_versions", Prefix=key, MaxKeys=1000) or {}
+        versions = [Standing(e["VersionId"], e["Size"], is_marker=False) for e in answer.get("Versions", ()) if e["Key"] == key]
+        return versions + [Standing(e["VersionId"], 0, is_marker=True) for e in answer.get("DeleteMarkers", ()) if e["Key"] == key]
+
     # writing
 
-    def put(self, key: str, size_bytes: int, source: Iterator[bytes], storage_class: str) -> str:
+    def put(self, key: str, size_bytes: int, source: Iterator[bytes], storage_class: str, lock_until: datetime | None = None) -> str:
         """Write `source` (pieces of at most `part_bytes(size)`) where nothing stands; returns the version.
 
         Raises `AlreadyThere`. What `source` raises passes through, and nothing is left behind. Where the class can't be read
-        back, the store is asked for its own checksum.
+        back, the store is asked for its own checksum; where the version is locked until a day, stores want one too.
         """
-        cold = storage_class in COLD_CLASSES
+        lock = _lock(lock_until)
+        cold = storage_class in COLD_CLASSES or lock_until is not None
         if size_bytes <= self.part_bytes(size_bytes):
             body = b"".join(source)
             sums = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(hashlib.sha256(body).digest()).decode()} if cold else {}
-            answer = self._write("put_object", Key=key, Body=body, StorageClass=storage_class, IfNoneMatch="*", **sums)
+            answer = self._write("put_object", Key=key, Body=body, StorageClass=storage_class, IfNoneMatch="*", **sums, **lock)
             return str(answer.get("VersionId", "null"))
-        upload_id = self._begin_upload(key, storage_class)
+        upload_id = self._begin_upload(key, storage_class, lock_until)
         try:
             parts = []
             digester = Digester()
@@ -205,23 +278,26 @@ class Tier:
         answer = self._write("put_object", Key=key, Body=text.encode(), ContentType="text/plain; charset=utf-8")
         return str(answer.get("VersionId", "null"))
 
-    def copy_from(self, source: Tier, key: str, source_version_id: str, size_bytes: int, storage_class: str) -> str:
+    def copy_from(
+        self, source: Tier, key: str, source_version_id: str, size_bytes: int, storage_class: str, lock_until: datetime | None = None
+    ) -> str:
         """Copy one version from another tier to the same key here, where nothing stands; returns the version.
 
-        Server-side when both tiers share an endpoint, else streamed. Raises `AlreadyThere`, `NotReadable`, `Vanished`.
+        Server-side when both tiers share an endpoint, else streamed. A copy in one request is not locked (SeaweedFS 4.48 ignores it
+        there, moto wants a checksum of bytes we do not send): see `lock`. Raises `AlreadyThere`, `NotReadable`, `Vanished`.
         """
         if source.endpoint_url != self.endpoint_url:
-            return self.put(key, size_bytes, source.parts(key, source_version_id, size_bytes, self.part_bytes(size_bytes)), storage_class)
+            return self.put(key, size_bytes, source.parts(key, source_version_id, size_bytes, self.part_bytes(size_bytes)), storage_class, lock_until)
         where: dict[str, Any] = {"Bucket": source.bucket, "Key": key, "VersionId": source_version_id}
         cold = storage_class in COLD_CLASSES
         if size_bytes <= self._copy_in_parts_above_bytes:
             sums = {"ChecksumAlgorithm": "SHA256"} if cold else {}
             answer = self._write("copy_object", Key=key, CopySource=where, StorageClass=storage_class, IfNoneMatch="*", **sums)
             return str(answer.get("VersionId", "null"))
-        upload_id = self._begin_upload(key, storage_class)
+        upload_id = self._begin_upload(key, storage_class, lock_until)
         try:
             parts = []
-            step = max(self._part_bytes, -(-size_bytes // _MAX_PARTS))
+            step = max(self._part_bytes, -(-size_bytes // MAX_PARTS))
             for number, start in enumerate(range(0, size_bytes, step), start=1):
                 span = f"bytes={start}-{min(start + step, size_bytes) - 1}"
                 answer = self._write("upload_part_copy", Key=key, UploadId=upload_id, PartNumber=number, CopySource=where, CopySourceRange=span)
@@ -234,38 +310,65 @@ class Tier:
             raise
         return str(answer.get("VersionId", "null"))
 
+    def lock(self, key: str, version_id: str, until: datetime) -> None:
+        """See that a version is locked until then, or longer. Raises `Vanished`."""
+        head = self.head(key, version_id)
+        if head is None:
+            raise Vanished(f"{self.bucket}/{key} ({version_id})")
+        if head.locked_until is None or head.locked_until < until - _SAME_LOCK:
+            kept = {"Mode": "GOVERNANCE", "RetainUntilDate": until}
+            self._write("put_object_retention", Key=key, Retention=kept, **_version(version_id))
+
     def part_bytes(self, size_bytes: int) -> int:
         """The size of the pieces in which an object of this size is sent."""
-        return max(self._part_bytes, -(-size_bytes // _MAX_PARTS))
+        return max(self._part_bytes, -(-size_bytes // MAX_PARTS))
 
-    def parts(self, key: str, version_id: str, size_bytes: int, step: int) -> Iterator[bytes]:
-        """The bytes of one version in pieces of `step`, each asked for by range, so that memory holds one."""
+    def parts(self, key: str, version_id: str, size_bytes: int, step: int, offset_bytes: int = 0) -> Iterator[bytes]:
+        """`size_bytes` of one version from `offset_bytes` on, in pieces of `step`, each asked for by range, so that memory holds one."""
         for start in range(0, size_bytes, step):
             length = min(step, size_bytes - start)
-            chunk = b"".join(self.read(key, version_id, start, length))
+            chunk = b"".join(self.read(key, version_id, offset_bytes + start, length))
             if len(chunk) != length:
-                raise self._unavailable(f"{key} ended early: {len(chunk)} of {length} bytes at {start}")
+                raise self._unavailable(f"{key} ended early: {len(chunk)} of {length} bytes at {offset_bytes + start}")
             yield chunk
 
-    def _begin_upload(self, key: str, storage_class: str) -> str:
+    def _begin_upload(self, key: str, storage_class: str, lock_until: datetime | None) -> str:
         """Begin a multipart upload; what a process that died left of an earlier one is ended, else it is billed for ever."""
         for left in (self._call("list_multipart_uploads", Prefix=key) or {}).get("Uploads", ()):
             if left["Key"] == key:
                 self._abort(key, left["UploadId"])
-        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if storage_class in COLD_CLASSES else {}
-        return str(self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum)["UploadId"])
+        checked = storage_class in COLD_CLASSES or lock_until is not None
+        checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if checked else {}
+        return str(self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum, **_lock(lock_until))["UploadId"])
 
     def _abort(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
     # ending
 
+    def delete_versions(self, versions: Sequence[tuple[str, str]], *, bypass: bool | None = None) -> dict[tuple[str, str], str]:
+        """End up to 1,000 versions (key, version) in one request; returns those that the store kept, each with its reason.
+
+        That one is gone already is no error. `bypass`: whether governance locks are passed by (default: by the reaper, where the
+        tier locks).
+        """
+        past_locks = self.identity is Identity.REAPER and self.settings.lock is not None if bypass is None else bypass
+        header = {"BypassGovernanceRetention": True} if past_locks else {}
+        entries = [{"Key": key, **_version(version_id)} for key, version_id in versions]
+        answer = self._write("delete_objects", Delete={"Objects": entries, "Quiet": True}, **header) if entries else {}
+        kept = {}
+        for error in answer.get("Errors", ()):
+            if error.get("Code") not in _GONE:
+                kept[error.get("Key", ""), error.get("VersionId", "null")] = f"{error.get('Code')}: {error.get('Message', '')}".rstrip(": .")
+        return kept
+
     def delete_version(self, key: str, version_id: str) -> None:
         """End one version; that it is gone already is no error."""
-        self._call("delete_object", Key=key, **_version(version_id))
+        for why in self.delete_versions([(key, version_id)]).values():
+            raise self._unavailable(f"{key} cannot be ended: {why}", "Check the rights of this identity, and the bucket's locks.")
 
     def delete_all_versions(self, key: str) -> None:
-        """End everything at a key (our stubs only)."""
+        """End everything at a key (our stubs and probes only)."""
         answer = self._call("list_object_versions", Prefix=key, MaxKeys=1000) or {}
         for entry in (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())):
             if entry["Key"] == key:
@@ -324,22 +427,8 @@ class Tier:
         return StoreUnavailable(f"The store of tier {self.name} ({self.endpoint_url or 'AWS'}) cannot be used: {why.rstrip('.')}.", next_step)
 
 
-def client(credentials_file: Any, profile: str, region: str, endpoint_url: str | None, connections: int = 10) -> S3Client:
-    """An S3 client with one of our identities; without a credentials file, AWS's usual chain."""
-    core = botocore.session.Session(profile=profile if credentials_file else None)
-    if credentials_file:
-        core.set_config_variable("credentials_file", str(credentials_file))
-    config = Config(
-        signature_version="s3v4",
-        connect_timeout=5,
-        read_timeout=60,
-        retries={"mode": "standard", "max_attempts": 4},
-        max_pool_connections=connections,
-        s3={"addressing_style": "path" if endpoint_url else "auto", "payload_signing_enabled": False},
-        request_checksum_calculation="when_required",  # other stores choke on the default (boto/boto3#4401)
-        response_checksum_validation="when_required",
-    )
-    return Session(botocore_session=core).client("s3", region_name=region, endpoint_url=endpoint_url, config=config)
+def _lock(until: datetime | None) -> dict[str, Any]:
+    return {} if until is None else {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
 
 
 def _version(version_id: str | None) -> dict[str, str]:

@@ -12,14 +12,25 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from archiver import policy
+from archiver import bundle, policy
 from archiver.archive import Archive
-from archiver.errors import ForeignObject, LedgerUnavailable, NotFound, ProofFailed, PublicError, SourceChanged, StoreUnavailable, UnreadableSource
+from archiver.errors import (
+    AwaitsReaper,
+    ForeignObject,
+    LedgerUnavailable,
+    NotFound,
+    ProofFailed,
+    PublicError,
+    SourceChanged,
+    StoreUnavailable,
+    UnreadableSource,
+)
+from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
 from archiver.model import Object, ObjectKind, RecallState, Transfer, TransferState
 from archiver.proof import prove
@@ -80,6 +91,12 @@ def _step(archive: Archive, transfer: Transfer) -> None:
 
 def _start(archive: Archive, transfer: Transfer) -> None:
     """Choose the source; a cold one is recalled first."""
+    with archive.ledger.read() as tx:
+        if tx.leftover(transfer.tier, transfer.key) is not None:
+            raise AwaitsReaper(
+                f"An unproven version of {transfer.key} stands in {transfer.tier}.",
+                "It is copied anew when the reaper has ended it: see that `archiver reaper` runs.",
+            )
     if transfer.source_uri is not None:
         tier = archive.tiers[transfer.tier]
         if transfer.attempts == 0 and tier.head(transfer.key) is not None:
@@ -91,8 +108,11 @@ def _start(archive: Archive, transfer: Transfer) -> None:
             tx.change("transfer", transfer, TransferState.COPYING)
         return
     with archive.ledger.begin() as tx:
-        candidates = [c for c in tx.copies_of(transfer.object_id) if c.tier != transfer.tier]
+        candidates = [c for c in tx.copies_with(transfer.object_id) if c.tier != transfer.tier]
         origin = policy.source(candidates, archive.settings, transfer.attempts)
+        if (origin is None or archive.settings.tiers[origin.tier].recall != "never") and _can_build(tx, transfer.object_id):
+            tx.change("transfer", transfer, TransferState.COPYING, source_copy_id=None)
+            return
         if origin is None:
             raise NotFound("No other proven copy of this object is known.", "See its events, and restore it from a backup.")
         how = archive.settings.tiers[origin.tier].recall
@@ -134,11 +154,22 @@ def _copy(archive: Archive, transfer: Transfer) -> None:
             tx.update_object(obj.id, size_bytes=digest.size_bytes, sha256=digest.sha256, crc64nvme=digest.crc64nvme)
             tx.change("transfer", transfer, TransferState.VERIFYING, version_id=version_id)
         return
+    if transfer.source_copy_id is None:
+        _build(archive, transfer, obj, tier)
+        return
     with archive.ledger.read() as tx:
-        assert transfer.source_copy_id is not None
         origin = tx.copy(transfer.source_copy_id)
+        offset = None if origin.object_id == obj.id else tx.offset_in(origin.object_id, obj.id)
+    here = archive.tiers[origin.tier]
     try:
-        version_id = tier.copy_from(archive.tiers[origin.tier], obj.key, origin.version_id, obj.size_bytes, _storage_class(obj, tier))
+        if origin.object_id == obj.id:
+            lock = _lock_until(archive, obj, tier)
+            version_id = tier.copy_from(here, obj.key, origin.version_id, obj.size_bytes, _storage_class(obj, tier), lock)
+        elif offset is None:
+            raise Vanished(f"{obj.key} in {origin.key}")
+        else:
+            member = here.parts(origin.key, origin.version_id, obj.size_bytes, tier.part_bytes(obj.size_bytes), offset)
+            version_id = tier.put(obj.key, obj.size_bytes, member, _storage_class(obj, tier), _lock_until(archive, obj, tier))
     except AlreadyThere:
         # Left by a step that was cut short, or put there by somebody: the proof will tell.
         head = tier.head(obj.key)
@@ -155,6 +186,47 @@ def _copy(archive: Archive, transfer: Transfer) -> None:
         return
     with archive.ledger.begin() as tx:
         tx.change("transfer", transfer, TransferState.VERIFYING, version_id=version_id)
+
+
+def _can_build(tx: Transaction, object_id: int) -> bool:
+    """Whether an object is a bundle all of whose members lie in hot."""
+    members = tx.members_of(object_id)
+    return bool(members) and all(any(c.tier == policy.HOT for c in tx.copies_of(m.object_id)) for m in members)
+
+
+def _build(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> None:
+    """Make a bundle from its members in hot, each checked as it goes by."""
+    with archive.ledger.read() as tx:
+        by_object = {f.object_id: f for f in tx.files(transfer.dataset_id)}
+        files = [by_object[m.object_id] for m in tx.members_of(obj.id)]
+        lie = {c.object_id: c for c in tx.copies(transfer.dataset_id) if c.tier == policy.HOT}
+        others = tx.copies_of(obj.id)
+    try:
+        wanted = [(lie[f.object_id].key, lie[f.object_id].version_id) for f in files]
+    except KeyError:
+        raise NotFound(f"A member of {obj.key} is no longer in hot.", "It is tried again when it is back.") from None
+    digester = Digester()
+    contents = ((piece,) for piece in archive.tiers[policy.HOT].fetch(wanted))
+    parts = _digested(bundle.in_parts(bundle.stream(files, contents), tier.part_bytes(obj.size_bytes)), digester)
+    try:
+        version_id = tier.put(obj.key, obj.size_bytes, parts, _storage_class(obj, tier), _lock_until(archive, obj, tier))
+    except AlreadyThere:  # left by a step that was cut short: the proof will tell whether it is this
+        head = tier.head(obj.key)
+        if head is None:
+            raise
+        version_id = head.version_id
+    digest = digester.digest()
+    if digest.size_bytes != obj.size_bytes or (others and digest.sha256 != obj.sha256):
+        raise ProofFailed(f"{obj.key} came out otherwise than it was laid out.", "This is a fault of the program: keep the log and report it.")
+    with archive.ledger.begin() as tx:
+        tx.update_object(obj.id, sha256=digest.sha256, crc64nvme=digest.crc64nvme)
+        tx.change("transfer", transfer, TransferState.VERIFYING, version_id=version_id)
+
+
+def _digested(parts: Iterator[bytes], digester: Digester) -> Iterator[bytes]:
+    for part in parts:
+        digester.update(part)
+        yield part
 
 
 def _arrive(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> tuple[str, Digest]:
@@ -199,12 +271,26 @@ def _verify(archive: Archive, transfer: Transfer) -> None:
     except ProofFailed:
         _clear(archive, tier, obj.key, transfer.version_id)
         raise
+    lock = _lock_until(archive, obj, tier)
+    if lock is not None:  # not every store locks while it copies; no copy counts before it is locked
+        tier.lock(obj.key, transfer.version_id, lock)
     with archive.ledger.begin() as tx:
+        if tx.leftover(tier.name, obj.key, transfer.version_id) is not None:  # another hand could not prove it, and the reaper may end it any time
+            raise AwaitsReaper(f"A version of {obj.key} in {tier.name} could not be proven.", "It is copied anew when the reaper has ended it.")
         tx.finish_transfer(transfer, _storage_class(obj, tier), transfer.version_id, proof)
 
 
 def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
-    """End a version that a transfer of ours left unproven. Never one that the ledger counts on."""
+    """End a version that a transfer of ours left unproven. Never one that the ledger counts on.
+
+    Outside hot only the reaper ends anything: there it is written down for it, and the transfer waits.
+    """
+    if tier.name != policy.HOT:
+        with archive.ledger.begin() as tx:
+            if tx.is_a_copy(tier.name, key, version_id):
+                return False
+            tx.leave(tier.name, key, version_id, "A transfer left it, and it could not be proven.")
+        return True
     with archive.ledger.read() as tx:
         if tx.is_a_copy(tier.name, key, version_id):
             return False
@@ -218,9 +304,9 @@ def _fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
     if transfer.state in ENDED:
         return
     worker = archive.settings.worker
-    attempts = transfer.attempts + 1
-    patient = isinstance(error, StoreUnavailable | LedgerUnavailable)
-    wait = min(worker.backoff * 2 ** min(attempts - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
+    attempts = transfer.attempts + (not isinstance(error, AwaitsReaper))
+    patient = isinstance(error, StoreUnavailable | LedgerUnavailable | AwaitsReaper)
+    wait = min(worker.backoff * 2 ** min(max(attempts, 1) - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
     text = str(error) if isinstance(error, PublicError) else f"{_SAYS.get(type(error), type(error).__name__)}: {error}."
     log.warning("transfer %s (%s to %s) failed, attempt %s: %s", transfer.id, transfer.key, transfer.tier, attempts, text)
     with archive.ledger.begin() as tx:
@@ -229,6 +315,15 @@ def _fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
             transfer = tx.transfer(transfer.id)
         if (attempts >= worker.tries and not patient) or isinstance(error, ForeignObject):
             tx.change("transfer", transfer, TransferState.QUARANTINED, error=text)
+
+
+def _lock_until(archive: Archive, obj: Object, tier: Tier) -> datetime | None:
+    """Until when a new copy is locked; None where the tier locks nothing, or only until a time that is past by the real clock."""
+    if tier.settings.lock is None:
+        return None
+    with archive.ledger.read() as tx:
+        until = policy.lock_until(tx.dataset(obj.dataset_id), tier.name, archive.settings, tx.at)
+    return until if until is not None and until > archive.wall() else None
 
 
 def _storage_class(obj: Object, tier: Tier) -> str:

@@ -1,7 +1,8 @@
 """The worker makes the copies true to the claims. That is all that tiering, restoring, expiring and repairing are.
 
 Law: it keeps nothing in memory that it could not lose. Each turn reads from the ledger what is due: datasets to look at, recalls,
-restores, transfers, drops; a crash between any two lines is followed by the same turn again.
+restores, transfers, drops in hot (the others are the reaper's); a crash between any two lines is followed by the same turn again.
+Several workers share one ledger: each takes transfers and drops by lease (lease.py), plans what no other plans just now.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from archiver import drop, policy, recall, restore, transfer
+from archiver import changeover, drop, guards, plan, policy, recall, restore, transfer
 from archiver.archive import Archive, view
 from archiver.errors import LedgerUnavailable, NotFound, StoreUnavailable
+from archiver.guards import Guard
+from archiver.lease import Lessee
 from archiver.ledger.store import Moved
-from archiver.model import DropState, RecallState, TransferState
+from archiver.model import DropState, RecallState, Transfer
 from archiver.storage import Vanished
 
 log = logging.getLogger(__name__)
 
 _BATCH = 200
+_AT_ONCE = 50  # the ledger's other writers wait so long
 
 
 class Worker:
@@ -32,59 +36,66 @@ class Worker:
         self._pool = ThreadPoolExecutor(archive.settings.worker.parallel, thread_name_prefix="worker")
         self._transfers: dict[int, Future[object]] = {}
         self._drops: dict[int, Future[object]] = {}
+        self._guard = Guard(archive)
+        self._lessee = Lessee(archive, "worker")
+        self._due = drop.Due(archive, {policy.HOT: archive.tiers[policy.HOT]}, self._guard, self._lessee)
         self._polled: dict[int, float] = {}
+        self._caps = {name: tier.parallel for name, tier in archive.settings.tiers.items() if tier.parallel is not None}
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; a ledger that does not answer is waited for."""
-        self._note_policy()
+        changeover.take_up(self.archive)
         pause = self.archive.settings.worker.pause.total_seconds()
-        while not stop.is_set():
-            try:
-                busy = self.turn()
-            except LedgerUnavailable as error:
-                log.warning("%s", error)
-                busy = False
-            if not busy:
-                stop.wait(pause)
-        self._pool.shutdown(wait=True)
+        with self._lessee:
+            while not stop.is_set():
+                try:
+                    busy = self.turn()
+                except Moved as moved:
+                    log.info("%s", moved)
+                    busy = True
+                except LedgerUnavailable as error:
+                    log.warning("%s", error)
+                    busy = False
+                if not busy:
+                    stop.wait(pause)
+            self._pool.shutdown(wait=True)
 
     def settle(self) -> None:
         """Work until nothing is due. What waits for a recall, a grace period or its next try is left for later."""
-        self._note_policy()
-        while self.turn():
-            pass
-        self._pool.shutdown(wait=True)
+        changeover.take_up(self.archive)
+        with self._lessee:
+            while self.turn():
+                pass
+            self._pool.shutdown(wait=True)
 
     def turn(self) -> bool:
         """One look at everything that is due; returns whether anything was done or is under way."""
-        done = self._plan()
+        self._guard.beat()
+        done = restore.admit(self.archive)
+        done |= self._plan()
         done |= self._each(self._recalls(), "recall")
         done |= self._start_transfers()
-        done |= self._start_drops()
+        self._due.start(self._pool, self._drops)
         running = [*self._transfers.values(), *self._drops.values()]
         if running:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        done |= self._reap(self._transfers) | self._reap(self._drops)
+        done |= self._reap_transfers() | self._reap(self._drops)
         done |= self._each(self._restores(), "restore")
         return bool(done or self._transfers or self._drops)
-
-    def _note_policy(self) -> None:
-        """When the policy is not the one under which `look_at` was computed, every dataset is looked at again."""
-        settings = self.archive.settings
-        now = settings.model_dump_json(include={"tiers", "policy"})
-        with self.archive.ledger.begin() as tx:
-            if tx.note("policy") != now:
-                tx.look_at_all()
-                tx.set_note("policy", now)
-                tx.set_note("tiers", " ".join(settings.tiers))
 
     def _plan(self) -> bool:
         with self.archive.ledger.read() as tx:
             due = tx.datasets_to_look_at(_BATCH)
-        done = False
+            busy = tx.busy(due)
+        resting = self._rest([dataset_id for dataset_id in due if dataset_id not in busy])
+        done = bool(resting)
         for dataset_id in due:
+            if dataset_id in resting:
+                continue
             try:
                 self._plan_one(dataset_id)
+                done = True
+            except Moved:  # its rows are moving just now: it is due still
                 done = True
             except StoreUnavailable as error:  # its stub waits; the others have their turn
                 log.warning("%s", error)
@@ -92,15 +103,38 @@ class Worker:
                     tx.update_dataset(dataset_id, look_at=tx.at + self.archive.settings.worker.backoff)
         return done
 
+    def _rest(self, quiet: list[int]) -> set[int]:
+        """Those with which nothing is to be done are settled many at a time, and their files not read; returns which."""
+        found: set[int] = set()
+        for start in range(0, len(quiet), _AT_ONCE):
+            try:
+                with self.archive.ledger.begin() as tx:
+                    mine = [dataset_id for dataset_id in quiet[start : start + _AT_ONCE] if tx.take_look(dataset_id)]
+                    resting = plan.at_rest(tx, self.archive.settings, mine)
+                    for dataset_id, look_at in resting.items():
+                        tx.update_dataset(dataset_id, look_at=look_at)
+            except Moved:
+                continue  # each is then planned by itself
+            found.update(resting)
+        return found
+
     def _plan_one(self, dataset_id: int) -> None:
         archive = self.archive
         with archive.ledger.begin() as tx:
+            if not tx.take_look(dataset_id):
+                return  # another worker plans it, or has
+            tx.lapse_holds(dataset_id)
             seen = view(tx, dataset_id)
             decision = policy.decide(seen, archive.settings, tx.at)
+            if tx.note(guards.HOLD) is not None:  # as if all were claimed still; `archiver release` has every dataset looked at again
+                decision.stub, decision.drops = False, []
+            waiting = policy.sponsors(seen)
             for obj, tier, origin in decision.transfers:
-                tx.plan_transfer(obj, tier, source_copy_id=origin.id)
+                tx.plan_transfer(obj, tier, source_copy_id=origin.id if origin else None, waiting=waiting.get(obj.id) if tier == policy.HOT else None)
             for needless in decision.cancel:
-                tx.change("transfer", needless, TransferState.CANCELLED, error="Nobody claims it any more.")
+                tx.cancel_transfer(needless)
+            for transfer_, priority, user in policy.urgent(seen, waiting):
+                tx.urge(transfer_, priority, user)
             for revoked in decision.revoke:
                 tx.change("drop", revoked, DropState.REVOKED, reason="it is claimed again")
             for copy in decision.drops:
@@ -119,8 +153,9 @@ class Worker:
                 tx.look(dataset_id)
 
     def _recalls(self) -> list[Callable[[], bool]]:
+        held = recall.held_back(self.archive)
         with self.archive.ledger.read() as tx:
-            recalls = tx.recalls_under_way()
+            recalls = [one for one in tx.recalls_under_way() if one.id not in held]
         poll = self.archive.settings.worker.recall_poll.total_seconds()
         steps: list[Callable[[], bool]] = []
         for one in recalls:
@@ -148,21 +183,22 @@ class Worker:
         return done
 
     def _start_transfers(self) -> bool:
-        free = self.archive.settings.worker.parallel * 2 - len(self._transfers)
-        if free <= 0:
-            return True
-        with self.archive.ledger.read() as tx:
-            due = tx.transfers_due(free, set(self._transfers))
+        parallel = self.archive.settings.worker.parallel
+        if len(self._transfers) > parallel:
+            return True  # nobody is idle yet; taken several at a time, they cost the ledger less
+        with self.archive.ledger.begin() as tx:
+            due = tx.take_transfers(self._lessee.lease, parallel * 2 - len(self._transfers), set(self._transfers), self._caps)
         for one in due:
             self._transfers[one.id] = self._pool.submit(transfer.run, self.archive, one)
         return bool(due)
 
-    def _start_drops(self) -> bool:
-        with self.archive.ledger.read() as tx:
-            datasets = tx.datasets_with_drops(set(self._drops))
-        for dataset_id in datasets[: self.archive.settings.worker.parallel]:
-            self._drops[dataset_id] = self._pool.submit(drop.run, self.archive, dataset_id)
-        return False
+    def _reap_transfers(self) -> bool:
+        ended = {key: future for key, future in self._transfers.items() if future.done()}
+        done = self._reap(self._transfers)
+        # Most have given their lease back with their last change of state; the others could not go on, and another may.
+        waiting = [key for key, future in ended.items() if future.exception() or _has_lease(future.result())]
+        self._lessee.give_back(transfers=waiting)
+        return done
 
     @staticmethod
     def _reap(running: dict[int, Future[object]]) -> bool:
@@ -171,8 +207,14 @@ class Worker:
         for key in [key for key, future in running.items() if future.done()]:
             future = running.pop(key)
             error = future.exception()
-            if error is not None:
+            if isinstance(error, LedgerUnavailable):
+                log.warning("work on %s goes on later: %s", key, error)
+            elif error is not None:
                 log.error("work on %s ended by a fault of ours", key, exc_info=error)
             else:
                 done |= bool(future.result())
         return done
+
+
+def _has_lease(ended: object) -> bool:
+    return isinstance(ended, Transfer) and ended.lease_by is not None

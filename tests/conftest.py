@@ -9,7 +9,9 @@
 | `bench`            | test    | an archive on `store` with a clock that the test turns                          | archive      |
 | `bench_on`         | test    | the same with other tier settings                                               | archive      |
 | `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |
+| `smtp_sink`      | test    | a mail server that keeps what it is sent                                        | smtp         |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
+| `postgres`         | session | PostgreSQL: `database()` is the URL of an empty one; `stop()`, `start()`         | postgres     |
 | `fuse`             | session | /dev/fuse, s3fs and the right to mount are there                                | requirements |
 | `docker_engine`    | session | a Docker engine: the one that answers, else our own                             | engine       |
 | `singleuser_image` | session | the notebook image, built from this work tree                                   | engine       |
@@ -35,7 +37,9 @@ pytest_plugins = [
     "fixtures.store",
     "fixtures.archive",
     "fixtures.site",
+    "fixtures.smtp",
     "fixtures.glacier",
+    "fixtures.postgres",
     "fixtures.engine",
     "fixtures.chromium",
     "fixtures.instance",

@@ -15,12 +15,14 @@ needed=(
     "fusermount3 fuse3 /data by s3fs"
     "s3fs s3fs /data by s3fs"
     "chromium chromium the pages, in a browser"
+    "initdb postgresql the ledger on PostgreSQL"
 )
 PATH=$PATH:/usr/sbin:/sbin
 
 missing=()
 look() {
     missing=()
+    for bin in /usr/lib/postgresql/*/bin; do PATH=$PATH:$bin; done # Debian keeps them by version, away from PATH
     local command package purpose
     for line in "${needed[@]}"; do
         read -r command package purpose <<< "$line"

@@ -46,6 +46,7 @@ def _needs(scope: str | None) -> Callable[..., Identity]:
 Anybody = Annotated[Identity, Depends(_needs(None))]
 Reader = Annotated[Identity, Depends(_needs(auth.READ))]
 Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]
+Admin = Annotated[Identity, Depends(_needs(auth.ADMIN))]
 
 
 def visible_dataset(tx: Transaction, who: Identity, dataset_id: int) -> Dataset:

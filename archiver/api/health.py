@@ -16,6 +16,7 @@ from datetime import timedelta
 from archiver.api import models
 from archiver.archive import Archive
 from archiver.errors import PublicError
+from archiver.ledger.findings import SHOUTED
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,27 @@ class WorkerLate(PublicError):
     title = "No worker keeps up"
 
 
+class DataHarmed(PublicError):
+    """Copies that nothing replaces, or that others cover."""
+
+    code = "data-harmed"
+    title = "Copies are not as they should be"
+
+
+class DrillFailed(PublicError):
+    """A rehearsal of a restore did not give the data back."""
+
+    code = "drill-failed"
+    title = "The last drill failed"
+
+
 class Health:
     """The probes of one archive."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._probes: dict[str, Callable[[], object]] = {"ledger": archive.ledger.check_revision, "worker": self._worker}
+        self._probes |= {"copies": self._copies, "drills": self._drills}
         self._probes |= {f"store of tier {name}": tier.ping for name, tier in archive.tiers.items()}
         self._pool = ThreadPoolExecutor(len(self._probes), thread_name_prefix="health")
         self._running: dict[str, Future[object]] = {}
@@ -70,6 +86,17 @@ class Health:
             since = tx.waiting_since()
             if since is not None and tx.at - since > _WORKER_LATE:
                 raise WorkerLate(f"A dataset waits since {since:%Y-%m-%d %H:%M} UTC.", "See that `archiver worker` runs.")
+
+    def _copies(self) -> None:
+        with self._archive.ledger.read() as tx:
+            found = tx.findings(kinds=SHOUTED, limit=1)
+        if found:
+            raise DataHarmed(f"{found[0].key} in {found[0].tier} is {found[0].kind}: {found[0].detail}.", "`archiver status` counts them.")
+
+    def _drills(self) -> None:
+        with self._archive.ledger.read() as tx:
+            for failed in tx.failed_drills():
+                raise DrillFailed(f"Drill {failed.id} from {failed.tier} failed: {failed.error}.", "`archiver drills` lists them.")
 
     def close(self) -> None:
         """Begin no more probes; one that hangs is not waited for."""

@@ -80,7 +80,7 @@ def _read_number(cursor: str) -> int:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+    if not (text.isascii() and text.isdecimal() and len(text) < 17):
         raise _wrong()
     return int(text)
 

@@ -29,7 +29,7 @@ def _text(value: str) -> str:
 
 Time = Annotated[datetime, AfterValidator(_utc)]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_text)]
-Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Id = Annotated[int, Path(ge=1, le=2**53 - 1)]
 
 
 class Asked(BaseModel):
@@ -63,7 +63,7 @@ class PageQuery(Asked):
 class RestoreQuery(Asked):
     """What the list of restores is narrowed to."""
 
-    dataset: int | None = Field(None, ge=1, le=2**31 - 1, description="Number of a dataset.")
+    dataset: int | None = Field(None, ge=1, le=2**53 - 1, description="Number of a dataset.")
     mine: bool = Field(False, description="Only those that you asked for.")
     limit: int = Field(50, ge=1, le=200, description="Most items to answer.")
 
@@ -108,7 +108,7 @@ class Claim(BaseModel):
     """The dataset shall have a copy in `tier` until `until`."""
 
     tier: str
-    kind: Literal["age", "restore"] = Field(description="Whether age asks for it, or a restore.")
+    kind: Literal["age", "restore", "hold"] = Field(description="Whether age asks for it, a restore, or a hold.")
     until: Time | None = Field(description="Null: for ever, or while its restore is under way.")
     user: str | None
     reason: str
@@ -191,7 +191,7 @@ class Datasets(BaseModel):
 
 
 class Copy(BaseModel):
-    """Bytes that lie in a store, and how that was proven."""
+    """Bytes that lie in a store, and how that was proven. With `offset_bytes` they are `size_bytes` of a bundle, from there on."""
 
     tier: str
     bucket: str | None
@@ -201,6 +201,7 @@ class Copy(BaseModel):
     proof: Proof
     proven_at: Time
     size_bytes: int
+    offset_bytes: int | None
 
 
 class File(BaseModel):

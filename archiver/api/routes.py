@@ -15,13 +15,12 @@ from archiver.api import access, listing, models
 from archiver.api.access import Anybody, Here, Reader, Restorer
 from archiver.api.health import Health
 from archiver.api.problems import Internal, declared
-from archiver.auth import HubUnavailable
-from archiver.errors import Ambiguous, Conflict, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
+from archiver.errors import Ambiguous, Conflict, HubUnavailable, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
 from archiver.ledger.browse import Query as DatasetsThat
 
-_ALWAYS = (NotSignedIn, NotAllowed, WrongUse, Internal, LedgerUnavailable, HubUnavailable)
+ALWAYS = (NotSignedIn, NotAllowed, WrongUse, Internal, LedgerUnavailable, HubUnavailable)
 
-api = APIRouter(prefix="/api/v1", responses=declared(*_ALWAYS))
+api = APIRouter(prefix="/api/v1", responses=declared(*ALWAYS))
 outside = APIRouter()
 
 _NOT_FOUND = declared(NotFound)

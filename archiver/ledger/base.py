@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from archiver import model
+from archiver import chain, model
 from archiver.ledger import tables as t
 
 Record = TypeVar("Record")
@@ -19,24 +20,43 @@ _CHANGES: Mapping[str, Mapping[Any, frozenset[Any]]] = {
     "drop": model.DROP_CHANGES,
     "recall": model.RECALL_CHANGES,
     "restore": model.RESTORE_CHANGES,
+    "leftover": model.LEFTOVER_CHANGES,
+    "drill": model.DRILL_CHANGES,
 }
+
+
+_IN_HAND = frozenset({model.TransferState.PLANNED, model.TransferState.COPYING, model.TransferState.VERIFYING})
+"""States of a transfer in which its worker goes on; with every other it gives its lease back."""
 
 
 class Moved(Exception):
     """The row was not in the state the caller saw: somebody else moved it first. Nothing was written."""
 
 
-class Base:
-    """A transaction's connection, time and actor."""
+@dataclass(frozen=True)
+class _Head:
+    """The last link of a dataset's chain."""
 
-    def __init__(self, connection: sa.Connection, at: datetime, actor: str) -> None:
+    dataset: str  # instrument/name
+    seq: int
+    hash: str
+
+
+class Base:
+    """A transaction's connection, time and actor. One that is not `writing` sees one moment of the ledger."""
+
+    def __init__(self, connection: sa.Connection, at: datetime, actor: str, *, writing: bool = True) -> None:
         self.connection = connection
+        self.writing = writing
         self.at = at
-        self.actor = actor
+        self.actor = t.speakable(actor)
         self.committed_states: list[str] = []
+        self._heads: dict[int, _Head] = {}  # of the datasets that this transaction holds still
 
     def _all(self, record: type[Record], select: sa.Select[Any]) -> list[Record]:
-        return [record(**row._mapping) for row in self.connection.execute(select)]  # noqa: SLF001
+        rows = self.connection.execute(select)
+        names = tuple(rows.keys())
+        return [record(**dict(zip(names, row, strict=True))) for row in rows]
 
     def _one(self, record: type[Record], select: sa.Select[Any]) -> Record | None:
         row = self.connection.execute(select).first()
@@ -52,26 +72,84 @@ class Base:
 
         Raises `ValueError` for a change that model.py does not allow, `Moved` when the row is in another state by now.
         """
-        if to not in _CHANGES[noun][row.state]:
-            raise ValueError(f"{noun} {row.id}: {row.state} -> {to} is not a legal change")
+        self.change_all(noun, [row], to, **values)
+
+    def change_all(self, noun: str, rows: Sequence[Any], to: StrEnum, **values: Any) -> None:
+        """The same for many rows of one dataset that are in the same state: all are moved, or none. Three queries, however many they are."""
+        if not rows:
+            return
+        first = rows[0]
+        if to not in _CHANGES[noun][first.state]:
+            raise ValueError(f"{noun} {first.id}: {first.state} -> {to} is not a legal change")
+        # The dataset before its rows, always: two that change it wait in one line, never for each other.
+        dataset_id = getattr(first, "dataset_id", None)
+        if dataset_id is not None:
+            self.hold_still(dataset_id)
         table = t.metadata.tables[noun]
         if "updated_at" in table.c:
             values["updated_at"] = self.at
-        moved = self.connection.execute(sa.update(table).where(table.c.id == row.id, table.c.state == row.state).values(state=to, **values))
-        if moved.rowcount != 1:
-            raise Moved(f"{noun} {row.id} is no longer {row.state}")
-        detail = {f"{noun}_id": row.id, **{k: v for k, v in values.items() if isinstance(v, str | int)}}
-        for link in ("tier", "object_id", "copy_id"):
-            if hasattr(row, link):
-                detail[link] = getattr(row, link)
-        self.event(row.dataset_id, f"{noun}.{to}", detail)
-        self.committed_states.append(f"{noun}.{to}")
+        said = {k: v for k, v in values.items() if isinstance(v, str | int)}
+        if noun == "transfer" and to not in _IN_HAND:
+            values |= {"lease_by": None, "lease_until": None}
+        for part in _batches([row.id for row in rows]):
+            moving = sa.update(table).where(table.c.id.in_(part), table.c.state == first.state).values(state=to, **values)
+            if self.connection.execute(moving).rowcount != len(part):
+                raise Moved(f"{noun} {', '.join(map(str, part[:3]))} is no longer {first.state}")
+        details = []
+        for row in rows:
+            links = {link: getattr(row, link) for link in ("tier", "object_id", "copy_id") if hasattr(row, link)}
+            details.append({f"{noun}_id": row.id, **said, **links})
+        if dataset_id is not None:  # what belongs to no dataset has no history
+            self.events_of(dataset_id, f"{noun}.{to}", details)
+        self.committed_states += [f"{noun}.{to}"] * len(rows)
 
     def event(self, dataset_id: int, kind: str, detail: Mapping[str, Any]) -> None:
-        """Append one line to a dataset's history."""
-        seq = sa.select(sa.func.coalesce(sa.func.max(t.event.c.seq), 0) + 1).where(t.event.c.dataset_id == dataset_id).scalar_subquery()
-        self._insert(t.event, dataset_id=dataset_id, seq=seq, at=self.at, actor=self.actor, kind=kind, detail=dict(detail))
+        """Append one line to a dataset's history, chained to the one before it."""
+        self.events_of(dataset_id, kind, [detail])
+
+    def events_of(self, dataset_id: int, kind: str, details: Sequence[Mapping[str, Any]]) -> None:
+        """Append lines of one kind. The first of a transaction costs one query more than each that follows."""
+        head = self.hold_still(dataset_id)
+        lines = []
+        for line in details:
+            detail = chain.plain(line)
+            digest = chain.link(head.hash, chain.said(head.dataset, head.seq + 1, self.at, self.actor, kind, detail))
+            head = _Head(head.dataset, head.seq + 1, digest)
+            lines.append(
+                {"dataset_id": dataset_id, "seq": head.seq, "at": self.at, "actor": self.actor, "kind": kind, "detail": detail, "hash": digest}
+            )
+        self._heads[dataset_id] = head
+        self.connection.execute(sa.insert(t.event).inline(), lines)
+
+    def continue_chain(self, dataset_id: int, seq: int, head: str, anchor_day: str, anchor_sha256: str) -> None:
+        """In a rebuilt ledger: begin a dataset's chain where the last anchor saw it end. Only as its first event."""
+        now = self.hold_still(dataset_id)
+        if now.seq:
+            raise ValueError(f"{now.dataset} has a history already")
+        self._heads[dataset_id] = _Head(now.dataset, seq, head)
+        self.event(dataset_id, chain.CONTINUED, {"anchor": anchor_day, "anchor_sha256": anchor_sha256, "seq": seq, "head": head})
+
+    def hold_still(self, dataset_id: int) -> _Head:
+        """Until this transaction ends, no other writes into this dataset's history, and so none changes a state in it.
+
+        What is read of the dataset from then on is one picture, and true when it is acted upon.
+        """
+        held = self._heads.get(dataset_id)
+        if held is None:
+            d, e = t.dataset.c, t.event.c
+            if self.connection.dialect.name != "sqlite":  # there a writer is alone
+                # A statement of its own: the next one sees what the one we waited for has written.
+                self.connection.execute(sa.select(d.id).where(d.id == dataset_id).with_for_update(key_share=True))
+            newest = sa.select(d.instrument, d.name, sa.func.coalesce(e.seq, 0), sa.func.coalesce(e.hash, chain.GENESIS))
+            newest = newest.select_from(t.dataset.outerjoin(t.event)).where(d.id == dataset_id).order_by(e.seq.desc()).limit(1)
+            instrument, name, seq, digest = self.connection.execute(newest).one()
+            held = self._heads[dataset_id] = _Head(f"{instrument}/{name}", seq, digest)
+        return held
 
     def look(self, dataset_id: int) -> None:
         """Have the worker compare this dataset's copies with its claims at its next turn."""
         self.connection.execute(sa.update(t.dataset).where(t.dataset.c.id == dataset_id).values(look_at=self.at))
+
+
+def _batches(ids: Sequence[int], size: int = 500) -> list[Sequence[int]]:
+    return [ids[at : at + size] for at in range(0, len(ids), size)]

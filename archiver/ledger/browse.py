@@ -34,7 +34,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many of a dataset's files have a live copy in a tier, and their bytes."""
+    """How many of a dataset's files have a live copy in a tier, their own or in a bundle, and their bytes."""
 
     dataset_id: int
     tier: str
@@ -93,17 +93,24 @@ class Browse(Base):
 
     def coverage(self, dataset_ids: Iterable[int]) -> list[Coverage]:
         """Live copies per dataset and tier, for a page of datasets at once; a copy with a drop under way does not count."""
-        select = (
-            sa.select(t.file.c.dataset_id, t.copy.c.tier, sa.func.count(t.file.c.id), sa.func.sum(t.file.c.size_bytes))
-            .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
-            .where(t.file.c.dataset_id.in_(list(dataset_ids)), _counts())
-            .group_by(t.file.c.dataset_id, t.copy.c.tier)
+        ids = list(dataset_ids)
+        columns = (t.file.c.id, t.file.c.dataset_id, t.file.c.size_bytes, t.copy.c.tier)
+        own = sa.select(*columns).join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id).where(t.file.c.dataset_id.in_(ids), _counts())
+        bundled = (
+            sa.select(*columns)
+            .join_from(t.file, t.member, t.member.c.object_id == t.file.c.object_id)
+            .join(t.copy, t.copy.c.object_id == t.member.c.bundle_id)
+            .where(t.file.c.dataset_id.in_(ids), _counts())
         )
+        held = own.union(bundled).subquery()  # each file once per tier
+        select = sa.select(held.c.dataset_id, held.c.tier, sa.func.count(), sa.func.sum(held.c.size_bytes)).group_by(held.c.dataset_id, held.c.tier)
         return [Coverage(*row) for row in self.connection.execute(select)]
 
     def stored_claims(self, dataset_ids: Iterable[int]) -> list[model.Claim]:
+        """Claims of these datasets that are not over."""
         c = t.claim.c
-        return self._all(model.Claim, sa.select(t.claim).where(c.dataset_id.in_(list(dataset_ids)), c.ended_at.is_(None)).order_by(c.id))
+        lasting = sa.and_(c.ended_at.is_(None), sa.or_(c.until.is_(None), c.until > self.at))
+        return self._all(model.Claim, sa.select(t.claim).where(c.dataset_id.in_(list(dataset_ids)), lasting).order_by(c.id))
 
     def open_restores(self, dataset_ids: Iterable[int]) -> list[model.Restore]:
         """Restores of these datasets that have not ended, oldest first."""
@@ -130,18 +137,26 @@ class Browse(Base):
             select = select.where(t.restore.c.user == user)
         return self._all(model.Restore, select)
 
-    def file_copies(self, file_ids: Iterable[int]) -> list[tuple[int, model.Copy]]:
-        """Live copies of files, as (file id, copy)."""
-        select = (
-            sa.select(t.file.c.id.label("file_id"), t.copy)
+    def file_copies(self, file_ids: Iterable[int]) -> list[tuple[int, int | None, model.Copy]]:
+        """Live copies in which the bytes of files stand, as (file id, offset in a bundle or None, copy)."""
+        ids = list(file_ids)
+        own = (
+            sa.select(t.file.c.id.label("file_id"), sa.null().label("offset_bytes"), t.copy)
             .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
-            .where(t.file.c.id.in_(list(file_ids)), t.copy.c.dropped_at.is_(None))
+            .where(t.file.c.id.in_(ids), t.copy.c.dropped_at.is_(None))
+            .order_by(t.copy.c.id)
+        )
+        bundled = (
+            sa.select(t.file.c.id.label("file_id"), t.member.c.offset_bytes, t.copy)
+            .join_from(t.file, t.member, t.member.c.object_id == t.file.c.object_id)
+            .join(t.copy, t.copy.c.object_id == t.member.c.bundle_id)
+            .where(t.file.c.id.in_(ids), t.copy.c.dropped_at.is_(None))
             .order_by(t.copy.c.id)
         )
         found = []
-        for row in self.connection.execute(select):
+        for row in (*self.connection.execute(own), *self.connection.execute(bundled)):
             values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001
-            found.append((values.pop("file_id"), model.Copy(**values)))
+            found.append((values.pop("file_id"), values.pop("offset_bytes"), model.Copy(**values)))
         return found
 
     def datasets_numbered(self, dataset_ids: Iterable[int]) -> dict[int, model.Dataset]:
@@ -207,10 +222,11 @@ def _counts() -> sa.ColumnElement[bool]:
 
 
 def _full(tier: str) -> sa.ColumnElement[bool]:
-    live = (
-        sa.select(sa.func.count(t.file.c.id))
-        .join_from(t.file, t.copy, sa.and_(t.copy.c.object_id == t.file.c.object_id, t.copy.c.tier == tier, _counts()))
-        .where(t.file.c.dataset_id == t.dataset.c.id)
-        .scalar_subquery()
+    """Every file of the dataset has its bytes in `tier`, in a copy of its own or of a bundle."""
+    here = sa.and_(t.copy.c.tier == tier, _counts())
+    own = sa.exists().where(t.copy.c.object_id == t.file.c.object_id, here)
+    bundled = sa.exists(
+        sa.select(t.copy.c.id).join(t.member, t.member.c.bundle_id == t.copy.c.object_id).where(t.member.c.object_id == t.file.c.object_id, here)
     )
-    return sa.and_(live == t.dataset.c.file_count, t.dataset.c.file_count > 0)
+    without = sa.exists().where(t.file.c.dataset_id == t.dataset.c.id, sa.not_(sa.or_(own, bundled)))
+    return sa.and_(t.dataset.c.file_count > 0, sa.not_(without))

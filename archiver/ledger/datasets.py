@@ -68,7 +68,7 @@ class Datasets(Base):
         if projects is not None:
             select = select.where(c.project.in_(projects))
         found = self._all(model.Dataset, select.limit(10))
-        if not found and reference.isdecimal() and len(reference) < 19:
+        if not found and reference.isascii() and reference.isdecimal() and len(reference) < 17:
             select = sa.select(t.dataset).where(c.id == int(reference))
             found = self._all(model.Dataset, select if projects is None else select.where(c.project.in_(projects)))
         if not found:
@@ -114,9 +114,9 @@ class Datasets(Base):
         self.committed_states.append("dataset.closed")
 
     def datasets_to_look_at(self, limit: int) -> list[int]:
-        """Closed datasets whose copies and claims may differ by now, longest waiting first."""
+        """Datasets whose copies and claims may differ by now, longest waiting first."""
         c = t.dataset.c
-        select = sa.select(c.id).where(c.look_at <= self.at, c.state == model.DatasetState.CLOSED).order_by(c.look_at, c.id).limit(limit)
+        select = sa.select(c.id).where(c.look_at <= self.at, c.state != model.DatasetState.ERASED).order_by(c.look_at, c.id).limit(limit)
         return list(self.connection.execute(select).scalars())
 
     def look_at_all(self) -> None:
@@ -167,6 +167,35 @@ class Datasets(Base):
     def objects(self, dataset_id: int) -> list[model.Object]:
         return self._all(model.Object, sa.select(t.object_).where(t.object_.c.dataset_id == dataset_id).order_by(t.object_.c.id))
 
+    def add_member(self, bundle_id: int, object_id: int, offset_bytes: int) -> None:
+        self.connection.execute(sa.insert(t.member).values(bundle_id=bundle_id, object_id=object_id, offset_bytes=offset_bytes))
+
+    def forget_bundles(self, dataset_id: int) -> None:
+        """Take back the bundles that an open dataset was laid out in: none is built before it is closed."""
+        bundles = sa.select(t.object_.c.id).where(t.object_.c.dataset_id == dataset_id, t.object_.c.kind == model.ObjectKind.BUNDLE)
+        self.connection.execute(sa.delete(t.member).where(t.member.c.bundle_id.in_(bundles)))
+        self.connection.execute(sa.delete(t.object_).where(t.object_.c.dataset_id == dataset_id, t.object_.c.kind == model.ObjectKind.BUNDLE))
+
+    def members(self, dataset_id: int) -> list[model.Member]:
+        """Which of a dataset's objects stand in which of its bundles, in the order in which they do."""
+        c = t.member.c
+        # By the few bundles' numbers: joined, a database may read all members of all datasets.
+        o = t.object_.c
+        bundles = list(self.connection.execute(sa.select(o.id).where(o.dataset_id == dataset_id, o.kind == model.ObjectKind.BUNDLE)).scalars())
+        if not bundles:
+            return []
+        return self._all(model.Member, sa.select(t.member).where(c.bundle_id.in_(bundles)).order_by(c.bundle_id, c.offset_bytes))
+
+    def members_of(self, bundle_id: int) -> list[model.Member]:
+        """What stands in a bundle, in order."""
+        c = t.member.c
+        return self._all(model.Member, sa.select(t.member).where(c.bundle_id == bundle_id).order_by(c.offset_bytes))
+
+    def offset_in(self, bundle_id: int, object_id: int) -> int | None:
+        """Where in a bundle an object's bytes begin; None when they do not stand there."""
+        c = t.member.c
+        return self.connection.execute(sa.select(c.offset_bytes).where(c.bundle_id == bundle_id, c.object_id == object_id)).scalar()
+
     def copies(self, dataset_id: int) -> list[model.Copy]:
         """The copies of a dataset's objects that are not dropped."""
         select = sa.select(t.copy).join(t.object_).where(t.object_.c.dataset_id == dataset_id, t.copy.c.dropped_at.is_(None))
@@ -178,13 +207,21 @@ class Datasets(Base):
         return found
 
     def copies_of(self, object_id: int) -> list[model.Copy]:
+        """An object's own copies that are not dropped."""
         return self._all(model.Copy, sa.select(t.copy).where(t.copy.c.object_id == object_id, t.copy.c.dropped_at.is_(None)))
 
+    def copies_with(self, object_id: int) -> list[model.Copy]:
+        """The copies in which an object's bytes stand: its own, and those of its bundles."""
+        bundles = sa.select(t.member.c.bundle_id).where(t.member.c.object_id == object_id)
+        select = sa.select(t.copy).where(sa.or_(t.copy.c.object_id == object_id, t.copy.c.object_id.in_(bundles)), t.copy.c.dropped_at.is_(None))
+        return self._all(model.Copy, select.order_by(t.copy.c.id))
+
     def is_a_copy(self, tier: str, key: str, version_id: str) -> bool:
-        """Whether the ledger counts on this version: then nobody may clear it away as a leftover."""
-        c = t.copy.c
+        """Whether the ledger counts on this version, or keeps it because it may be the last: then nobody may clear it away as a leftover."""
+        c, f = t.copy.c, t.finding.c
         select = sa.select(c.id).where(c.tier == tier, c.key == key, c.version_id == version_id, c.dropped_at.is_(None))
-        return self.connection.execute(select).first() is not None
+        kept = sa.select(f.id).where(f.tier == tier, f.key == key, f.version_id == version_id, f.kind.in_(t.KEPT), f.resolved_at.is_(None))
+        return any(self.connection.execute(query).first() is not None for query in (select, kept))
 
     def prove_copy(self, copy_id: int, proof: model.Proof) -> None:
         """A copy was proven anew."""

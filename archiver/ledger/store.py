@@ -3,6 +3,9 @@
 Law: every change of state goes through `Transaction.change`, which refuses what model.py does not allow, moves a row only
 from the state the caller saw, and writes the event in the same transaction. So what is recorded can be repeated, and two that
 work on one row cannot both win.
+
+On SQLite a writer is alone. On PostgreSQL writers of one dataset wait in one line (`Transaction.hold_still`), readers see one moment,
+and two that would wait for each other for ever end with `Moved` for one of them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.types.numeric import NumericLoader
 from sqlalchemy.engine import make_url
 
 from archiver.errors import LedgerUnavailable
@@ -23,12 +27,19 @@ from archiver.ledger import migrations
 from archiver.ledger.base import Moved
 from archiver.ledger.browse import Browse
 from archiver.ledger.datasets import Datasets
-from archiver.ledger.work import Work
+from archiver.ledger.drills import Drills
+from archiver.ledger.findings import Findings
+from archiver.ledger.history import History
+from archiver.ledger.holds import Holds
+from archiver.ledger.leases import Leases
+from archiver.ledger.messages import Messages
+from archiver.ledger.planning import Planning
+from archiver.ledger.quotes import Quotes
 
 __all__ = ["Ledger", "Moved", "Transaction"]
 
 
-class Transaction(Datasets, Work, Browse):
+class Transaction(Datasets, Leases, History, Browse, Holds, Messages, Quotes, Planning, Findings, Drills):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
 
 
@@ -49,7 +60,11 @@ class Ledger:
         self.clock = clock
         self.after_commit = after_commit
         self._sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = sa.create_engine(self.url, connect_args={"timeout": 30} if self._sqlite else {})
+        # A connection that died (the database was restarted) is found before it is used.
+        self.engine = sa.create_engine(self.url, connect_args={"timeout": 30} if self._sqlite else _POSTGRESQL, pool_pre_ping=not self._sqlite)
+        self._one_moment = {"read_only": True} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
+        if not self._sqlite:
+            sa.event.listen(self.engine, "connect", _postgresql_connect)
         if self._sqlite:
             sa.event.listen(self.engine, "connect", _sqlite_connect)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
@@ -82,8 +97,8 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction for reading only: it waits for nobody. Raises `LedgerUnavailable`."""
-        with self._reachable(), self.engine.connect().execution_options(read_only=True) as connection, connection.begin() as unit:
-            yield Transaction(connection, self.clock(), "reader")
+        with self._reachable(), self.engine.connect().execution_options(**self._one_moment) as connection, connection.begin() as unit:
+            yield Transaction(connection, self.clock(), "reader", writing=False)
             unit.rollback()
 
     @contextmanager
@@ -91,7 +106,10 @@ class Ledger:
         try:
             yield
         except sa.exc.DatabaseError as error:
-            if type(error) not in {sa.exc.DatabaseError, sa.exc.OperationalError}:  # the others are faults of ours, not of the database
+            if getattr(error.orig, "sqlstate", None) in _IN_EACH_OTHERS_WAY:
+                raise Moved("Another writer was in the way; nothing was written.") from error
+            gone = error.connection_invalidated or type(error) in {sa.exc.DatabaseError, sa.exc.OperationalError}
+            if not gone:  # the others are faults of ours, not of the database
                 raise
             reason = str(error.orig).strip().splitlines()[0]
             where = self.url.database if self._sqlite else self.url.render_as_string(hide_password=True)
@@ -102,6 +120,23 @@ class Ledger:
     def dispose(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+# A host that does not answer is given up; one that vanished during a query is noticed within half a minute.
+_POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": "-c TimeZone=UTC"}
+_IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+
+
+class _Whole(NumericLoader):
+    """PostgreSQL's sums of bytes are `numeric`; here they are whole numbers, as on SQLite."""
+
+    def load(self, data: Any) -> Any:
+        found = super().load(data)
+        return int(found) if found == found.to_integral_value() else float(found)
+
+
+def _postgresql_connect(connection: Any, _record: Any) -> None:
+    connection.adapters.register_loader("numeric", _Whole)
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:

@@ -41,12 +41,31 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+def speakable(text: str) -> str:
+    """Text as every database takes it: PostgreSQL knows no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+class Text(sa.TypeDecorator[str]):
+    """Text of any length, the same on every database."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else speakable(value)
+
+
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""Numbers of rows: 64 bits everywhere. (SQLite's INTEGER has them, and is the only type it counts up by itself.)"""
+
+
 def _enum(kind: type[StrEnum]) -> sa.Enum:
     return sa.Enum(kind, native_enum=False, length=24, values_callable=lambda members: [m.value for m in members], validate_strings=True)
 
 
 def _id() -> sa.Column[Any]:
-    return sa.Column("id", sa.Integer, primary_key=True)
+    return sa.Column("id", BigId, primary_key=True)
 
 
 def _ref(name: str, target: str, *, nullable: bool = False) -> sa.Column[Any]:
@@ -58,15 +77,17 @@ def _time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
 
 
 def _text(name: str, *, nullable: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, nullable=nullable)
+    return sa.Column(name, Text, nullable=nullable)
 
 
 def _state(kind: type[StrEnum], name: str = "state") -> sa.Column[Any]:
     return sa.Column(name, _enum(kind), nullable=False)
 
 
-project = sa.Table("project", metadata, sa.Column("name", sa.Text, primary_key=True), _text("title"), _time("created_at"))
-instrument = sa.Table("instrument", metadata, sa.Column("name", sa.Text, primary_key=True), _text("title"), _time("created_at"))
+_LEASED = "lease_by IS NOT NULL"
+
+project = sa.Table("project", metadata, sa.Column("name", Text, primary_key=True), _text("title"), _time("created_at"))
+instrument = sa.Table("instrument", metadata, sa.Column("name", Text, primary_key=True), _text("title"), _time("created_at"))
 
 dataset = sa.Table(
     "dataset",
@@ -90,6 +111,9 @@ dataset = sa.Table(
     sa.Column("metadata", sa.JSON, nullable=False),
     sa.UniqueConstraint("instrument", "name"),
     sa.UniqueConstraint("prefix"),
+    _text("lease_by", nullable=True),
+    _time("lease_until", nullable=True),
+    sa.Index("ix_dataset_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index(None, "look_at"),
     sa.Index(None, "project", "acquired_at"),
     sa.Index(None, "name"),
@@ -132,6 +156,15 @@ file = sa.Table(
     sa.Index(None, "object_id"),
 )
 
+member = sa.Table(
+    "member",
+    metadata,
+    sa.Column("bundle_id", sa.ForeignKey("object.id"), primary_key=True),
+    sa.Column("object_id", sa.ForeignKey("object.id"), primary_key=True),
+    sa.Column("offset_bytes", sa.BigInteger, nullable=False),
+    sa.Index(None, "object_id"),
+)
+
 copy = sa.Table(
     "copy",
     metadata,
@@ -147,6 +180,8 @@ copy = sa.Table(
     sa.Index(
         "uq_copy_live", "object_id", "tier", unique=True, sqlite_where=sa.text("dropped_at IS NULL"), postgresql_where=sa.text("dropped_at IS NULL")
     ),
+    sa.Index("ix_copy_fixity", "tier", "proven_at", sqlite_where=sa.text("dropped_at IS NULL"), postgresql_where=sa.text("dropped_at IS NULL")),
+    sa.Index(None, "tier", "key"),
 )
 
 restore = sa.Table(
@@ -164,6 +199,11 @@ restore = sa.Table(
     _time("expires_at", nullable=True),
     _time("ended_at", nullable=True),
     _text("error", nullable=True),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    _text("from_tier", nullable=True),
+    _text("approved_by", nullable=True),
+    _text("quote_id", nullable=True),
     sa.Index(None, "dataset_id"),
     sa.Index(None, "state"),
 )
@@ -181,7 +221,9 @@ claim = sa.Table(
     _time("created_at"),
     _time("until", nullable=True),
     _time("ended_at", nullable=True),
+    _text("files_glob", nullable=True),
     sa.Index(None, "dataset_id"),
+    sa.Index(None, "restore_id"),
 )
 
 recall = sa.Table(
@@ -216,6 +258,11 @@ transfer = sa.Table(
     _text("error", nullable=True),
     _time("created_at"),
     _time("updated_at"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    _text("user", nullable=True),
+    _text("lease_by", nullable=True),
+    _time("lease_until", nullable=True),
+    sa.Index("ix_transfer_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index("uq_transfer_live", "object_id", "tier", unique=True, sqlite_where=sa.text(_ENDED), postgresql_where=sa.text(_ENDED)),
     sa.Index(None, "state", "next_try_at"),
     sa.Index(None, "dataset_id"),
@@ -233,7 +280,8 @@ drop = sa.Table(
     _time("created_at"),
     _time("updated_at"),
     sa.Index("uq_drop_live", "copy_id", unique=True, sqlite_where=sa.text(_LIVE), postgresql_where=sa.text(_LIVE)),
-    sa.Index(None, "state"),
+    sa.Index(None, "state", "updated_at"),
+    sa.Index(None, "dataset_id"),
 )
 
 event = sa.Table(
@@ -246,8 +294,159 @@ event = sa.Table(
     _text("actor"),
     _text("kind"),
     sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("hash", Text, nullable=False, server_default=""),
     sa.UniqueConstraint("dataset_id", "seq"),
 )
 
+anchor = sa.Table(
+    "anchor",
+    metadata,
+    sa.Column("day", Text, primary_key=True),
+    _time("at"),
+    sa.Column("datasets", sa.Integer, nullable=False),
+    _text("tier"),
+    _text("key"),
+    _text("version_id"),
+    _text("sha256"),
+)
+
+quote = sa.Table(
+    "quote",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    _text("user"),
+    _time("created_at"),
+    _time("expires_at"),
+    sa.Column("selection", sa.JSON, nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Index(None, "expires_at"),
+)
+
+quota = sa.Table(
+    "quota",
+    metadata,
+    sa.Column("kind", Text, primary_key=True),
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("limit_bytes", sa.BigInteger, nullable=True),
+)
+
+location = sa.Table(
+    "location",
+    metadata,
+    sa.Column("dataset_id", sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("tier", Text, primary_key=True),
+    _time("dirty_at", nullable=True),
+    _time("written_at", nullable=True),
+    _text("version_id", nullable=True),
+    sa.Index(None, "dirty_at"),
+)
+
+leftover = sa.Table(
+    "leftover",
+    metadata,
+    _id(),
+    _text("tier"),
+    _text("key"),
+    _text("version_id"),
+    _text("why"),
+    _state(model.LeftoverState),
+    _time("created_at"),
+    _time("updated_at"),
+    sa.UniqueConstraint("tier", "key", "version_id"),
+    sa.Index(None, "state"),
+)
+
+KEPT = (model.FindingKind.DAMAGED, model.FindingKind.QUARANTINED)
+"""Findings whose version nobody may clear away."""
+
+finding = sa.Table(
+    "finding",
+    metadata,
+    _id(),
+    _text("tier"),
+    _text("kind"),
+    _text("key"),
+    _text("version_id", nullable=True),
+    _text("detail"),
+    _time("found_at"),
+    _time("resolved_at", nullable=True),
+    sa.Index(None, "tier", "key"),
+)
+
+address = sa.Table(
+    "address",
+    metadata,
+    sa.Column("user", Text, primary_key=True),
+    _text("email", nullable=True),
+    _text("webhook_url", nullable=True),
+    _text("webhook_secret", nullable=True),
+    sa.Column("wants", sa.Boolean, nullable=False),
+)
+
+notice = sa.Table(
+    "notice",
+    metadata,
+    _id(),
+    _text("user"),
+    _text("kind"),
+    _text("day"),
+    _text("channel"),
+    _text("subject"),
+    sa.Column("body", sa.JSON, nullable=False),
+    _state(model.NoticeState),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _time("next_try_at"),
+    _time("created_at"),
+    _time("updated_at"),
+    _text("error", nullable=True),
+    sa.UniqueConstraint("user", "kind", "day", "channel"),
+    sa.Index(None, "state", "next_try_at"),
+)
+
+erasure = sa.Table(
+    "erasure",
+    metadata,
+    _id(),
+    _ref("dataset_id", "dataset"),
+    _text("files_glob", nullable=True),
+    _text("reason"),
+    _state(model.ErasureState),
+    _text("asked_by"),
+    _time("asked_at"),
+    _text("approved_by", nullable=True),
+    _time("approved_at", nullable=True),
+    _time("ended_at", nullable=True),
+    sa.Column("receipt", sa.JSON, nullable=True),
+    sa.Index(None, "state"),
+    sa.Index(None, "dataset_id"),
+)
+
+drill = sa.Table(
+    "drill",
+    metadata,
+    _id(),
+    _ref("dataset_id", "dataset"),
+    _text("tier"),
+    _state(model.DrillState),
+    _time("created_at"),
+    _time("ended_at", nullable=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=True),
+    _text("error", nullable=True),
+    sa.Index(None, "state"),
+)
+
+# Work that comes back by the clock (fixity, listings, anchors, notices): who has it in hand, and how it went last time.
+chore = sa.Table(
+    "chore",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    _time("due_at"),
+    _text("lease_by", nullable=True),
+    _time("lease_until", nullable=True),
+    _time("ended_at", nullable=True),
+    _text("error", nullable=True),
+)
+
 # What the ledger remembers of itself: the settings its `look_at` times were computed under.
-note = sa.Table("note", metadata, sa.Column("name", sa.Text, primary_key=True), _text("value"))
+note = sa.Table("note", metadata, sa.Column("name", Text, primary_key=True), _text("value"))

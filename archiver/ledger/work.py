@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
 
 from archiver import model
 from archiver.errors import NotFound
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base
+from archiver.ledger.base import Moved
+from archiver.ledger.queues import Queues, in_turn
 from archiver.model import DropState, RecallState, RestoreState, TransferState
 
 
-class Work(Base):
+class Work(Queues):
     """Writing down each step before it is done."""
 
     # transfers
 
-    def plan_transfer(self, obj: model.Object, tier: str, *, source_copy_id: int | None = None, source_uri: str | None = None) -> int:
-        """Write down that `obj` shall get a copy in `tier`. At most one is under way per object and tier (an index sees to it)."""
+    def plan_transfer(
+        self, obj: model.Object, tier: str, *, source_copy_id: int | None = None, source_uri: str | None = None, waiting: model.Restore | None = None
+    ) -> int:
+        """Write down that `obj` shall get a copy in `tier`. At most one is under way per object and tier (an index sees to it).
+
+        `waiting`: the most urgent restore that waits for it.
+        """
         transfer_id = self._insert(
             t.transfer,
             object_id=obj.id,
@@ -33,6 +42,8 @@ class Work(Base):
             next_try_at=self.at,
             created_at=self.at,
             updated_at=self.at,
+            priority=waiting.priority if waiting else 0,
+            user=waiting.user if waiting else None,
         )
         self.event(obj.dataset_id, "transfer.planned", {"transfer_id": transfer_id, "object_id": obj.id, "tier": tier})
         self.committed_states.append("transfer.planned")
@@ -57,6 +68,22 @@ class Work(Base):
             model.Transfer, sa.select(t.transfer).where(c.object_id == object_id, c.tier == tier, c.state.in_(model.active(model.TRANSFER_CHANGES)))
         )
 
+    def cancel_transfer(self, transfer: model.Transfer) -> None:
+        """Nobody claims it any more. A recall that only it waited for is not followed any longer (the store cannot be told)."""
+        self.change("transfer", transfer, TransferState.CANCELLED, error="Nobody claims it any more.")
+        if transfer.recall_id is None:
+            return
+        c = t.transfer.c
+        others = sa.select(c.id).where(c.recall_id == transfer.recall_id, c.state == TransferState.RECALLING)
+        recall = self.recall(transfer.recall_id)
+        if recall.state in {RecallState.ASKED, RecallState.RUNNING} and self.connection.execute(others).first() is None:
+            self.change("recall", recall, RecallState.LAPSED)
+
+    def try_again(self, transfer: model.Transfer) -> None:
+        """A transfer that was given up begins anew: a person wants it so."""
+        self.change("transfer", transfer, TransferState.PLANNED, attempts=0, next_try_at=self.at, error=None, recall_id=None, version_id=None)
+        self.look(transfer.dataset_id)
+
     def restart_arrival(self, transfer: model.Transfer, source_uri: str) -> None:
         """An arrival that was cut short begins anew: its file may be another by now, so what was sent does not count."""
         if transfer.state is TransferState.VERIFYING:
@@ -68,8 +95,17 @@ class Work(Base):
             self.change("transfer", transfer, TransferState.PLANNED, next_try_at=self.at, attempts=attempts)
         self.connection.execute(sa.update(t.transfer).where(t.transfer.c.id == transfer.id).values(source_uri=source_uri, version_id=None))
 
-    def transfers_due(self, limit: int, without: set[int]) -> list[model.Transfer]:
-        """Transfers between tiers that can be advanced now. Arrivals from local files belong to the process that sees those files."""
+    def transfers_due(
+        self,
+        limit: int,
+        without: set[int],
+        caps: Mapping[str, int] = MappingProxyType({}),
+        free: sa.ColumnElement[bool] | None = None,
+    ) -> list[model.Transfer]:
+        """Transfers between tiers that can be advanced now, in turn. Arrivals from local files belong to the process that sees those files.
+
+        `without`: those that have been begun. `caps`: how many may be made at once, by tier. `free`: only those, and their rows are locked.
+        """
         c = t.transfer.c
         due = sa.and_(
             c.state.in_([TransferState.PLANNED, TransferState.COPYING, TransferState.VERIFYING, TransferState.FAILED]), c.next_try_at <= self.at
@@ -78,11 +114,29 @@ class Work(Base):
             c.state == TransferState.RECALLING,
             c.recall_id.in_(sa.select(t.recall.c.id).where(t.recall.c.state.in_([RecallState.READABLE, RecallState.LAPSED]))),
         )
-        select = sa.select(t.transfer).where(c.source_uri.is_(None), sa.or_(due, recalled))
+        ready = sa.and_(c.source_uri.is_(None), sa.or_(due, recalled))
         if without:
-            select = select.where(c.id.not_in(without))
-        # What a person waits for goes first: into hot, then the rest by age.
-        return self._all(model.Transfer, select.order_by(sa.case((c.tier == "hot", 0), else_=1), c.next_try_at, c.id).limit(limit))
+            ready = sa.and_(ready, c.id.not_in(without))
+        if free is not None:
+            ready = sa.and_(ready, free)
+        room = {}
+        if caps:
+            taken = self.in_hand(caps, without)
+            room = {tier: cap - taken.get(tier, 0) for tier, cap in caps.items()}
+            # What was cut short counts as being made already: it goes on.
+            full = [tier for tier, left in room.items() if left <= 0]
+            ready = sa.and_(ready, sa.or_(c.tier.not_in(full), c.state.in_([TransferState.COPYING, TransferState.VERIFYING])))
+        found = []
+        select = in_turn(sa.select(t.transfer).where(ready), ready).limit(limit)
+        if free is not None:
+            select = select.with_for_update(skip_locked=True, of=t.transfer, key_share=True)
+        for one in self._all(model.Transfer, select):
+            if one.tier in room and one.state not in {TransferState.COPYING, TransferState.VERIFYING}:
+                room[one.tier] -= 1
+                if room[one.tier] < 0:
+                    continue
+            found.append(one)
+        return found
 
     def finish_transfer(self, transfer: model.Transfer, storage_class: str, version_id: str, proof: model.Proof) -> None:
         """The copy is proven: it becomes true, and a file that was arriving becomes received, in one step."""
@@ -129,18 +183,6 @@ class Work(Base):
             model.Drop, sa.select(t.drop).where(c.dataset_id == dataset_id, c.state.in_(model.active(model.DROP_CHANGES))).order_by(c.id)
         )
 
-    def datasets_with_drops(self, without: set[int]) -> list[int]:
-        """Datasets that have drops to carry out; serial per dataset, so each is one piece of work."""
-        c = t.drop.c
-        select = sa.select(c.dataset_id).where(c.state.in_(model.active(model.DROP_CHANGES))).distinct().order_by(c.dataset_id)
-        return list(self.connection.execute(select.where(c.dataset_id.not_in(without)) if without else select).scalars())
-
-    def finish_drop(self, drop: model.Drop) -> None:
-        """The bytes are gone: so is the copy."""
-        self.change("drop", drop, DropState.DROPPED)
-        self.connection.execute(sa.update(t.copy).where(t.copy.c.id == drop.copy_id).values(dropped_at=self.at))
-        self.look(drop.dataset_id)
-
     # recalls
 
     def recall_for(self, copy: model.Copy, dataset_id: int) -> model.Recall:
@@ -165,8 +207,24 @@ class Work(Base):
 
     # restores and their claims
 
-    def add_restore(self, dataset: model.Dataset, user: str, files_glob: str | None, keep_days: int, promise: timedelta) -> model.Restore:
-        """A person asks for a dataset; the claim on hot is written in the same step, without end until the restore is ready."""
+    def add_restore(
+        self,
+        dataset: model.Dataset,
+        user: str,
+        files_glob: str | None,
+        keep_days: int,
+        promise: timedelta,
+        *,
+        priority: int = 0,
+        size_bytes: int = 0,
+        from_tier: str | None = None,
+        quote_id: str | None = None,
+        claim: bool = True,
+    ) -> model.Restore:
+        """A person asks for a dataset; the claim on hot is written in the same step, without end until the restore is ready.
+
+        `claim` false: it waits for an admin's word, or for room, and claims nothing yet.
+        """
         restore_id = self._insert(
             t.restore,
             dataset_id=dataset.id,
@@ -176,21 +234,40 @@ class Work(Base):
             state=RestoreState.REQUESTED,
             requested_at=self.at,
             promised_by=self.at + promise,
-        )
-        self._insert(
-            t.claim,
-            dataset_id=dataset.id,
-            tier="hot",
-            kind=model.ClaimKind.RESTORE,
-            restore_id=restore_id,
-            user=user,
-            reason=f"restore for {keep_days} days",
-            created_at=self.at,
+            priority=priority,
+            size_bytes=size_bytes,
+            from_tier=from_tier,
+            quote_id=quote_id,
         )
         self.event(dataset.id, "restore.requested", {"restore_id": restore_id, "user": user, "keep_days": keep_days, "files_glob": files_glob})
         self.committed_states.append("restore.requested")
-        self.look(dataset.id)
-        return self.restore(restore_id)
+        made = self.restore(restore_id)
+        if claim:
+            self.claim_for(made)
+        return made
+
+    def claim_for(self, restore: model.Restore) -> None:
+        """From now on a restore claims its files in hot."""
+        self._insert(
+            t.claim,
+            dataset_id=restore.dataset_id,
+            tier="hot",
+            kind=model.ClaimKind.RESTORE,
+            restore_id=restore.id,
+            user=restore.user,
+            reason=f"restore for {restore.keep_days} days",
+            created_at=self.at,
+        )
+        self.look(restore.dataset_id)
+
+    def alter_restore(self, restore: model.Restore, what: str, **values: Any) -> model.Restore:
+        """Change something of a restore that is no state, with an event `restore.WHAT`. Raises `Moved` when its state is another by now."""
+        c = t.restore.c
+        moved = self.connection.execute(sa.update(t.restore).where(c.id == restore.id, c.state == restore.state).values(**values))
+        if moved.rowcount != 1:
+            raise Moved(f"restore {restore.id} is no longer {restore.state}")
+        self.event(restore.dataset_id, f"restore.{what}", {"restore_id": restore.id, **{k: v for k, v in values.items() if isinstance(v, str | int)}})
+        return self.restore(restore.id)
 
     def restore(self, restore_id: int) -> model.Restore:
         """Raises `NotFound`."""
@@ -217,9 +294,11 @@ class Work(Base):
 
     def claim_until(self, restore_id: int, until: datetime) -> None:
         """A restore is ready: its claim now has an end."""
-        self.connection.execute(sa.update(t.claim).where(t.claim.c.restore_id == restore_id).values(until=until))
+        own = sa.and_(t.claim.c.restore_id == restore_id, t.claim.c.kind == model.ClaimKind.RESTORE)  # a hold that waits for it has its own end
+        self.connection.execute(sa.update(t.claim).where(own).values(until=until))
 
     def end_claim(self, restore: model.Restore) -> None:
         """A restore has ended, and its claim with it."""
-        self.connection.execute(sa.update(t.claim).where(t.claim.c.restore_id == restore.id, t.claim.c.ended_at.is_(None)).values(ended_at=self.at))
+        own = sa.and_(t.claim.c.restore_id == restore.id, t.claim.c.kind == model.ClaimKind.RESTORE, t.claim.c.ended_at.is_(None))
+        self.connection.execute(sa.update(t.claim).where(own).values(ended_at=self.at))
         self.look(restore.dataset_id)

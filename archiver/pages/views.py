@@ -114,6 +114,10 @@ Sending = Annotated[Visitor, Depends(_sender)]
 def render(request: Request, template: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
     """A page from its template; `root` is the prefix without its last slash."""
     state = request.app.state
+    visitor = values.get("visitor")
+    if visitor is not None:
+        with state.archive.ledger.read() as tx:
+            values["unseen"] = tx.unseen(visitor.identity.name)
     html = _templates.get_template(template).render(
         root=state.root, mark=state.static_mark, hub_home=state.hub.home_url, settings=state.archive.settings, **values
     )
@@ -171,11 +175,13 @@ def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: 
         files = listing.files(tx, archive.settings, found.id, _PAGE, cursor or None)
         events = describe.events(tx.latest_events(found.id, _EVENTS + 1))
         project = dict(access.known_projects(tx, visitor.identity)).get(found.project, "")
+        holds = describe.holds(tx, tx.holds(None, found.id, None, _PAGE))
     return render(
         request,
         "dataset.html",
         visitor=visitor,
         item=item,
+        holds=holds,
         project_title=project,
         files=files,
         first=not cursor,
@@ -208,7 +214,7 @@ def ask_restore(
     with archive.ledger.read() as tx:
         name = access.visible_dataset(tx, visitor.identity, dataset_id).full_name
     restore.request(archive, visitor.identity.name, name, None, days, visitor.identity.projects)
-    return _back(request, back, dataset_id)
+    return back_to(request, back, dataset_id)
 
 
 @router.post("/restores/{restore_id}/cancel")
@@ -220,10 +226,10 @@ def cancel_restore(
     with archive.ledger.read() as tx:
         access.visible_restore(tx, visitor.identity, restore_id)
     ended = restore.cancel(archive, visitor.identity.name, restore_id, visitor.identity.projects, admin=visitor.identity.admin)
-    return _back(request, back, ended.dataset_id)
+    return back_to(request, back, ended.dataset_id)
 
 
-def _back(request: Request, back: str, dataset_id: int) -> Response:
+def back_to(request: Request, back: str, dataset_id: int) -> Response:
     """To the page that the form was on (and a link to the row), never elsewhere."""
     path = _sessions(request).own_path(back) if back else f"{request.app.state.root}/datasets/{dataset_id}"
     return RedirectResponse(f"{path.partition('#')[0]}#dataset-{dataset_id}", 303)

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
         WrongUse,
     )
     from neve.intake_catalog import NeveCatalog, catalog
+    from neve.keeping import end_hold, hold, holds, notices
     from neve.readers import DatasetReader
     from neve.restores import Restoration, restore
+    from neve.webhooks import AlreadySeen, WrongSignature, verify_webhook
     from neve.widget import RestoreButton, restore_button
 
 _HOME_OF = {
@@ -55,16 +57,24 @@ _HOME_OF = {
     "StoreUnavailable": "errors",
     "UnreadableData": "errors",
     "WrongUse": "errors",
+    "end_hold": "keeping",
+    "hold": "keeping",
+    "holds": "keeping",
+    "notices": "keeping",
     "NeveCatalog": "intake_catalog",
     "catalog": "intake_catalog",
     "DatasetReader": "readers",
     "Restoration": "restores",
     "restore": "restores",
+    "AlreadySeen": "webhooks",
+    "WrongSignature": "webhooks",
+    "verify_webhook": "webhooks",
     "RestoreButton": "widget",
     "restore_button": "widget",
 }
 
 __all__ = [
+    "AlreadySeen",
     "Ambiguous",
     "Client",
     "ColdDataError",
@@ -84,11 +94,17 @@ __all__ = [
     "StillArriving",
     "StoreUnavailable",
     "UnreadableData",
+    "WrongSignature",
     "WrongUse",
     "catalog",
     "credentials",
+    "end_hold",
+    "hold",
+    "holds",
+    "notices",
     "restore",
     "restore_button",
+    "verify_webhook",
 ]
 
 

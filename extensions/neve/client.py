@@ -135,6 +135,28 @@ class Client:
     def cancel_restore(self, restore_id: int) -> records.Restore:
         return self._parsed(records.restore, self._send("POST", f"restores/{restore_id}/cancel"))
 
+    def hold(self, dataset: str, until: str, reason: str, files: str | None = None) -> records.Hold:
+        """Keep `dataset` (full name), or its files that match, in hot until a day (`2026-09-01`) or time, for a reason."""
+        asked = {"dataset": dataset, "until": until, "reason": reason, "files": files}
+        return self._parsed(records.hold, self._send("POST", "holds", json=asked))
+
+    def holds(self, dataset_id: int | None = None) -> list[records.Hold]:
+        """Holds in force, newest first: all of a dataset, or your own."""
+        params = {"limit": str(_PAGE)} | ({"mine": "true"} if dataset_id is None else {"dataset": str(dataset_id)})
+        return self._parsed(lambda answer: [records.hold(item) for item in answer["items"]], self._send("GET", "holds", params=params))
+
+    def end_hold(self, hold_id: int) -> records.Hold:
+        return self._parsed(records.hold, self._send("DELETE", f"holds/{hold_id}"))
+
+    def notices(self) -> list[records.Notice]:
+        """Messages to you, newest first."""
+        answer = self._send("GET", "me/notices/messages", params={"limit": str(_PAGE)})
+        return self._parsed(lambda answer: [records.notice(item) for item in answer["items"]], answer)
+
+    def notices_seen(self, up_to: int) -> None:
+        """Say that the messages up to this number have been read."""
+        self._send("POST", "me/notices/seen", json={"up_to": up_to})
+
     def credentials(self, project: str) -> records.Credentials:
         """Fresh short-lived keys that read `project`'s data."""
         answer = self._send("POST", "credentials", json={"project": project})

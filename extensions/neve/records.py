@@ -41,7 +41,7 @@ OPEN = RUNNING | {"ready", "partly_ready"}
 
 @dataclass(frozen=True)
 class Copy:
-    """Bytes that lie in a store: one version of one key."""
+    """Bytes that lie in a store: one version of one key, or `size_bytes` of it from `offset_bytes` on (a bundle's member)."""
 
     tier: str
     bucket: str | None  # None: the tier is not set up any more
@@ -49,6 +49,7 @@ class Copy:
     version_id: str | None
     storage_class: str
     size_bytes: int
+    offset_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,31 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """A person's claim that data stays in hot until a day, for a reason. `state`: waiting (for a restore), in_force, ended."""
+
+    id: int
+    dataset: str
+    user: str
+    reason: str
+    files_glob: str | None
+    state: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message to you."""
+
+    id: int
+    kind: str
+    created_at: datetime
+    subject: str
+    text: str
+    seen: bool
+
+
+@dataclass(frozen=True)
 class Credentials:
     """Short-lived keys of one project's data. The keys never show in a repr."""
 
@@ -174,7 +200,7 @@ def _build(kind: type[R], data: Mapping[str, Any], **values: Any) -> R:
         if spec.name in values:
             continue
         value = data[spec.name]
-        if spec.name.endswith("_at") or spec.name in {"promised_by", "hot_until"}:
+        if spec.name.endswith("_at") or spec.name in {"promised_by", "hot_until", "until"}:
             value = None if value is None else datetime.fromisoformat(value)
         elif isinstance(value, list):
             value = tuple(value)
@@ -193,6 +219,14 @@ def file(data: Mapping[str, Any]) -> File:
 
 def restore(data: Mapping[str, Any]) -> Restore:
     return _build(Restore, data)
+
+
+def hold(data: Mapping[str, Any]) -> Hold:
+    return _build(Hold, data)
+
+
+def notice(data: Mapping[str, Any]) -> Notice:
+    return _build(Notice, data)
 
 
 def credentials(data: Mapping[str, Any], project: str) -> Credentials:

@@ -123,10 +123,12 @@ class StorePlace:
         address = f"{self.copy.bucket}/{self.copy.key}"
         version = self.copy.version_id or None
         with self._reasons():
-            if self.copy.size_bytes <= WHOLE_BYTES:
+            if self.copy.offset_bytes is not None:  # a member of a bundle: small, and read by its range
+                handle: BinaryIO = io.BytesIO(self._member(address, version, self.copy.offset_bytes))
+            elif self.copy.size_bytes <= WHOLE_BYTES:
                 # max_concurrency=1: one GET of the version; s3fs would first ask for the size of the newest one.
                 body = self.filesystem.cat_file(address, version_id=version, max_concurrency=1)
-                handle: BinaryIO = io.BytesIO(body)
+                handle = io.BytesIO(body)
                 if len(body) != self.copy.size_bytes:
                     raise UnreachableError(f"{self.source} has {len(body)} bytes instead of {self.copy.size_bytes}")
             else:
@@ -140,6 +142,16 @@ class StorePlace:
                     raise
                 with self._reasons():
                     raise watched.failure from None
+
+    def _member(self, address: str, version: str | None, offset_bytes: int) -> bytes:
+        if self.copy.size_bytes == 0:
+            return b""
+        body: bytes = self.filesystem.cat_file(
+            address, version_id=version, start=offset_bytes, end=offset_bytes + self.copy.size_bytes, max_concurrency=1
+        )
+        if len(body) != self.copy.size_bytes:
+            raise UnreachableError(f"{self.source} gave {len(body)} bytes instead of {self.copy.size_bytes} from {offset_bytes} on")
+        return body
 
     @contextlib.contextmanager
     def _reasons(self) -> Iterator[None]:

@@ -152,6 +152,7 @@ def _programs(here: Instance, found: Found) -> list[Program]:
         # Started once buckets and ledger are there; the page does not wait for them.
         Program("archiver", ["archiver", "serve"], 400, autostart=False),
         Program("worker", ["archiver", "worker"], 400, autostart=False, stop_wait_s=30),
+        Program("reaper", ["archiver", "reaper"], 400, autostart=False, stop_wait_s=30),
         # The hub stops its notebooks itself, one by one.
         Program("hub", hub, 500, stop_wait_s=40, group=False),
     ]
@@ -242,6 +243,7 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     first_start.archiver("setup")
     supervisor.start("archiver")
     supervisor.start("worker")
+    supervisor.start("reaper")
     _wait_for_page(here, supervisor)
     if not first:
         return

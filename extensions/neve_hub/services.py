@@ -40,6 +40,8 @@ def roles(here: Instance) -> list[dict[str, Any]]:
     return [
         {"name": "user", "scopes": ["self", *_ACCESS]},
         {"name": "server", "scopes": ["users:activity!user", "access:servers!server", *_ACCESS, *_WHO]},
+        # To whom notices go: a project's members, the hub's admins. It reads names, and changes nothing.
+        {"name": "archiver-notices", "scopes": ["read:groups", "list:users"], "services": ["archiver"]},
         {
             "name": "archiver-admin",
             "scopes": ["custom:archiver:admin", "custom:archiver:ingest"],

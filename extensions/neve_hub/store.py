@@ -1,7 +1,9 @@
 """The embedded store: SeaweedFS on this disk, and who may do what in it.
 
-Law: three identities and one role, each with the least it needs. `archiver` writes; `mounts` reads and lists hot; `broker` may
-only assume the role `notebook`, which reads hot and archive and which a session policy narrows to one project.
+Law: five identities and one role, each with the least it needs. `archiver` reads and writes in every tier and deletes in hot only;
+`reaper` reads, and deletes outside hot, locks notwithstanding; `setup` makes the buckets, and is used by `archiver setup` alone;
+`mounts` reads and lists hot; `broker` may only assume the role `notebook`, which reads hot and archive and which a session policy
+narrows to one project.
 """
 
 from __future__ import annotations
@@ -20,20 +22,30 @@ from neve_hub.instance import Instance, write_private
 
 ROLE_ARN = "arn:aws:iam::role/notebook"
 REGION = "us-east-1"
-_PROFILES = ("archiver", "broker", "mounts")
+_PROFILES = ("archiver", "broker", "mounts", "reaper", "setup")
+_READS = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning"]
+_READS += ["s3:GetObjectRetention", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketLocation"]
+_WRITES = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:RestoreObject"]
+_WRITES += ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:ListBucketMultipartUploads"]
+_ENDS = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
 
 
 def credentials(here: Instance) -> dict[str, dict[str, str]]:
-    """The keys of our identities, made once, in the form that every AWS client reads."""
+    """The keys of our identities, each made once, in the form that every AWS client reads. A file of an older version gains what it lacks."""
     path = here.secrets / "credentials"
-    if not path.exists():
-        text = "".join(
+    text = path.read_text("utf-8") if path.exists() else ""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_file(StringIO(text))
+    lacking = [name for name in _PROFILES if name not in parser]
+    if lacking and (here.has_own_store or not text):
+        if text and not text.endswith("\n"):
+            text += "\n"
+        text += "".join(
             f"[{name}]\naws_access_key_id = {secrets.token_hex(10).upper()}\naws_secret_access_key = {secrets.token_urlsafe(30)}\n\n"
-            for name in _PROFILES
+            for name in lacking
         )
         write_private(path, text)
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_file(StringIO(path.read_text("utf-8")))
+        parser.read_file(StringIO(text))
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
@@ -41,16 +53,34 @@ def _identity(name: str, key: dict[str, str], actions: list[str]) -> dict[str, A
     return {"name": name, "credentials": [{"accessKey": key["aws_access_key_id"], "secretKey": key["aws_secret_access_key"]}], "actions": actions}
 
 
+def policy_document(profile: str, everywhere: list[str], hot: list[str], cold: list[str]) -> dict[str, Any]:
+    """What `archiver` or `reaper` may do, as an IAM policy. The buckets are given as ARNs: all of ours, hot's, and those of the other tiers."""
+
+    def allow(actions: list[str], buckets: list[str]) -> dict[str, Any]:
+        return {"Effect": "Allow", "Action": actions, "Resource": [arn for bucket in buckets for arn in (bucket, f"{bucket}/*")]}
+
+    statements = {
+        "archiver": [allow(_READS + _WRITES, everywhere), allow(_ENDS, hot)],
+        "reaper": [allow(_READS, everywhere), allow([*_ENDS, "s3:BypassGovernanceRetention"], cold)],
+    }
+    return {"Version": "2012-10-17", "Statement": statements[profile]}
+
+
 def configure(here: Instance) -> None:
     """Write what SeaweedFS reads at its start."""
     keys, tiers = credentials(here), here.settings.tiers
     hot = tiers["hot"].bucket
+    arns = {name: f"arn:aws:s3:::{tier.bucket}" for name, tier in tiers.items()}
+    cold = [arn for name, arn in arns.items() if name != "hot"]
+    policies = {name: json.dumps(policy_document(name, [*arns.values()], [arns["hot"]], cold)) for name in ("archiver", "reaper")}
     identities = [
-        _identity("archiver", keys["archiver"], ["Admin", "Read", "Write", "List", "Tagging"]),
+        _identity("setup", keys["setup"], ["Admin", "Read", "Write", "List", "Tagging"]),
+        *({**_identity(name, keys[name], []), "policyNames": [name]} for name in policies),
         _identity("broker", keys["broker"], []),
         _identity("mounts", keys["mounts"], [f"Read:{hot}", f"List:{hot}"]),
     ]
-    write_private(here.secrets / "store-identities.json", json.dumps({"identities": identities}))
+    made = [{"name": name, "content": content} for name, content in policies.items()]
+    write_private(here.secrets / "store-identities.json", json.dumps({"identities": identities, "policies": made}))
     near = [tiers[name].bucket for name in ("hot", "archive") if name in tiers]
     reads = {
         "Effect": "Allow",

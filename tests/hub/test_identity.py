@@ -14,9 +14,9 @@ import pytest
 from fixtures.processes import BIN, start
 from fixtures.site import BASE, Site
 
-from archiver import auth
-from archiver.config import ApiSettings
-from archiver.errors import NotAllowed, NotSignedIn
+from archiver import auth, people
+from archiver.errors import HubUnavailable, NotAllowed, NotSignedIn
+from archiver.sections import ApiSettings
 
 CONFIG = """
 import sys
@@ -62,11 +62,12 @@ c.JupyterHub.services = [services.archiver(here), {"name": "tests", "api_token":
 
 @dataclass
 class RealHub:
-    """A running hub. `api`: its REST API as an admin; `asked`: what the archiver asks it with."""
+    """A running hub. `api`: its REST API as an admin; `asked`: what the archiver asks it with, `settings`: where and as whom."""
 
     url: str
     api: httpx.Client
     asked: auth.JupyterHub
+    settings: ApiSettings
 
     def token(self, user: str, *scopes: str) -> str:
         """A token of a user that carries these scopes, as a notebook's carries a few."""
@@ -97,7 +98,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, free_port) -> Iterator[RealHub
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
             asked = auth.JupyterHub(settings)
-        yield RealHub(url, api, asked)
+        yield RealHub(url, api, asked, settings)
         asked.close()
     finally:
         api.close()
@@ -127,6 +128,28 @@ def test_groups_that_change_are_seen_soon(hub):
     assert _soon(lambda: hub.asked.who(token).projects == ("ice-cores", "snow"))
     hub.api.request("DELETE", "groups/ice-cores/users", json={"users": ["alice"]})
     assert _soon(lambda: hub.asked.who(token).projects == ("snow",))
+
+
+def test_the_archiver_learns_who_is_in_a_project_and_who_is_an_admin(hub):
+    with people.HubPeople(hub.settings) as asked:
+        assert asked.members("snow") == {"alice", "boss"}
+        assert asked.members("no-such-group") == set()
+        assert asked.members("../users") == set()
+        for number in range(3):
+            hub.api.post(f"users/extra-{number}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("archiver.people._PAGE", 2)
+            assert asked.admins() == {"boss"}
+
+
+def test_a_hub_that_does_not_say_who_is_who_is_an_error(hub, tmp_path):
+    (tmp_path / "token").write_text("0123456789abcdef")
+    for settings in (
+        hub.settings.model_copy(update={"hub_token_file": tmp_path / "token"}),
+        hub.settings.model_copy(update={"hub_api_url": "http://127.0.0.1:1/hub/api"}),
+    ):
+        with people.HubPeople(settings) as asked, pytest.raises(HubUnavailable):
+            asked.members("snow")
 
 
 def test_a_revoked_token_ends_soon(hub):

@@ -26,6 +26,15 @@ ROUTES = {
     ("get", "/api/v1/restores/{restore_id}"),
     ("post", "/api/v1/restores/{restore_id}/cancel"),
     ("post", "/api/v1/credentials"),
+    ("post", "/api/v1/holds"),
+    ("get", "/api/v1/holds"),
+    ("get", "/api/v1/holds/{hold_id}"),
+    ("patch", "/api/v1/holds/{hold_id}"),
+    ("delete", "/api/v1/holds/{hold_id}"),
+    ("get", "/api/v1/me/notices"),
+    ("put", "/api/v1/me/notices"),
+    ("get", "/api/v1/me/notices/messages"),
+    ("post", "/api/v1/me/notices/seen"),
     ("get", "/health"),
 }
 
@@ -247,7 +256,7 @@ def test_every_route_needs_a_token(site, token, status, code):
     client = site.client()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     for method, path in ROUTES - {("get", "/health")}:
-        address = path.lstrip("/").replace("{dataset_id}", "1").replace("{restore_id}", "1")
+        address = path.lstrip("/").replace("{dataset_id}", "1").replace("{restore_id}", "1").replace("{hold_id}", "1")
         answer = client.request(method.upper(), address, headers=headers)
         problem(answer, status, code)
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -258,17 +267,24 @@ def test_every_route_needs_a_token(site, token, status, code):
     [
         ("stranger", set()),
         ("scopeless", {("get", "/api/v1/me")}),
-        ("reader", {r for r in ROUTES if r[0] == "get"} | {("post", "/api/v1/credentials")}),
+        (
+            "reader",
+            {r for r in ROUTES if r[0] == "get"}
+            | {("post", "/api/v1/credentials"), ("put", "/api/v1/me/notices"), ("post", "/api/v1/me/notices/seen")},
+        ),
     ],
 )
 def test_every_route_needs_its_scope(site, who, allowed):
     client, before = site.as_(who), site.changes()
     for method, path in ROUTES - {("get", "/health")}:
-        address = path.lstrip("/").replace("{dataset_id}", str(site.ids["saxs/run-5"])).replace("{restore_id}", "999999")
+        address = (
+            path.lstrip("/").replace("{dataset_id}", str(site.ids["saxs/run-5"])).replace("{restore_id}", "999999").replace("{hold_id}", "999999")
+        )
         body = {"dataset": "saxs/run-0"} if path.endswith("restores") else {"project": "snow"}
-        answer = client.request(method.upper(), address, **({"json": body} if method == "post" else {}))
+        body = {"notices": {}, "seen": {"up_to": 1}}.get(path.rpartition("/")[2], body)
+        answer = client.request(method.upper(), address, **({"json": body} if method in {"post", "put", "patch"} else {}))
         if (method, path) in allowed:
-            assert answer.status_code == (404 if "{restore_id}" in path else 200), (path, answer.text)
+            assert answer.status_code == (404 if "{restore_id}" in path or "{hold_id}" in path else 200), (path, answer.text)
         else:
             problem(answer, 403, "not-allowed")
     assert site.changes() == before
@@ -326,6 +342,100 @@ def test_a_restore_is_cancelled_once_and_by_its_user(site):
 def test_a_bare_name_of_two_is_asked_back(site):
     said = problem(site.as_("alice").post("api/v1/restores", json={"dataset": "twin"}), 409, "ambiguous")
     assert sorted(said["candidates"]) == ["saxs/twin", "weather/twin"]
+
+
+# Holds
+
+
+def test_a_hold_from_placing_to_ending(site):
+    alice, number = site.as_("alice"), site.ids["saxs/run-4"]
+    asked = {"dataset": "saxs/run-4", "until": "2026-09-01", "reason": "for the thesis", "files": "*.txt"}
+    answer = alice.post("api/v1/holds", json=asked)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert answer.headers["Location"] == f"/services/archiver/api/v1/holds/{made['id']}"
+    assert (made["state"], made["user"], made["until"], made["files_glob"]) == ("in_force", "alice", "2026-09-01T23:59:59Z", "*.txt")
+    assert made == alice.json(f"holds/{made['id']}")
+    assert made in site.as_("reader").json("holds", dataset=number)["items"]
+    assert made not in site.as_("reader").json("holds", mine="true")["items"]
+    claims = [c for c in alice.json(f"datasets/{number}")["claims"] if c["kind"] == "hold"]
+    assert claims == [{"tier": "hot", "kind": "hold", "until": "2026-09-01T23:59:59Z", "user": "alice", "reason": "for the thesis"}]
+    again = alice.post("api/v1/holds", json={**asked, "until": "2026-10-01"}).json()
+    assert (again["id"], again["until"]) == (made["id"], "2026-10-01T23:59:59Z")
+    patched = alice.request("PATCH", f"api/v1/holds/{made['id']}", json={"until": "2026-11-01T00:00:00+01:00", "reason": "the book"}).json()
+    assert (patched["until"], patched["reason"]) == ("2026-10-31T23:00:00Z", "the book")
+    site.hub.add("dave", "snow")
+    problem(site.as_("dave").request("DELETE", f"api/v1/holds/{made['id']}"), 409, "conflict")
+    problem(site.as_("bob").request("DELETE", f"api/v1/holds/{made['id']}"), 404, "not-found")
+    problem(site.as_("bob").request("PATCH", f"api/v1/holds/{made['id']}", json={"until": "2026-12-01"}), 404, "not-found")
+    problem(site.as_("bob").get(f"api/v1/holds/{made['id']}"), 404, "not-found")
+    problem(site.as_("bob").get(f"api/v1/holds?dataset={number}"), 404, "not-found")
+    problem(site.as_("bob").post("api/v1/holds", json=asked), 404, "not-found")
+    assert site.as_("bob").json("holds", ended="true")["items"] == []
+    assert site.as_("root").request("DELETE", f"api/v1/holds/{made['id']}").json()["state"] == "ended"
+    assert made["id"] not in [h["id"] for h in alice.json("holds", mine="true")["items"]]
+    assert made["id"] in [h["id"] for h in alice.json("holds", mine="true", ended="true")["items"]]
+    kinds = [e["kind"] for e in alice.json(f"datasets/{number}/events", limit=200)["items"]]
+    assert [k for k in kinds if k.startswith("hold.")] == ["hold.placed", "hold.changed", "hold.changed", "hold.ended"]
+
+
+def test_a_hold_on_what_is_deep_waits_for_a_restore(site):
+    alice = site.as_("alice")
+    made = alice.post("api/v1/holds", json={"dataset": "saxs/run-0", "until": "2026-09-01", "reason": "again"}).json()
+    assert made["state"] == "waiting"
+    assert alice.json(f"restores/{made['restore_id']}")["dataset"] == "saxs/run-0"
+    assert alice.post(f"api/v1/restores/{made['restore_id']}/cancel").status_code == 200
+    assert alice.json(f"holds/{made['id']}")["state"] == "ended"
+
+
+# Messages to people
+
+
+def test_my_notices_are_mine_alone(site, monkeypatch):
+    settings = site.bench.archive.settings
+    hosts = settings.model_copy(update={"notices": settings.notices.model_copy(update={"webhook_hosts": ["127.0.0.1"]})})
+    monkeypatch.setattr(site.bench.archive.__class__, "settings", property(lambda _: hosts), raising=False)
+    alice, bob, hook = site.as_("alice"), site.as_("bob"), "http://127.0.0.1:9/x"
+    nothing = {"email": None, "webhook_url": None, "wants": True, "webhook_secret": None, "has_webhook_secret": False}
+    assert alice.json("me/notices") == nothing
+    put = alice.request("PUT", "api/v1/me/notices", json={"email": "alice@lab.example", "webhook_url": hook}).json()
+    assert len(put.pop("webhook_secret")) >= 32
+    shown = alice.json("me/notices")
+    assert shown == {**put, "webhook_secret": None} == {**nothing, "email": "alice@lab.example", "webhook_url": hook, "has_webhook_secret": True}
+    assert alice.request("PUT", "api/v1/me/notices", json={"webhook_url": hook}).json()["webhook_secret"] is None
+    assert alice.request("PUT", "api/v1/me/notices", json={"webhook_url": hook, "renew_secret": True}).json()["webhook_secret"]
+    assert bob.json("me/notices") == nothing
+    for body, field in (
+        ({"email": "a@b.example\nBcc: c@d.example"}, "email"),
+        ({"webhook_url": "http://169.254.169.254/latest/"}, "webhook_url"),
+        ({"webhook_url": "https://[::1"}, "webhook_url"),
+        ({"wants": "yes"}, "wants"),
+        ({"user": "bob"}, "user"),
+    ):
+        assert field in problem(alice.request("PUT", "api/v1/me/notices", json=body), 422, "wrong-use")["detail"]
+    assert alice.json("me/notices")["webhook_url"] == hook
+    alice.request("PUT", "api/v1/me/notices", json={})
+    assert alice.json("me/notices") == nothing
+    service = site.client(site.hub.add("cron", token="token-of-cron", kind="service"))
+    problem(service.request("PUT", "api/v1/me/notices", json={}), 403, "not-allowed")
+
+
+def test_messages_until_they_are_seen(site):
+    alice, bob = site.as_("alice"), site.as_("bob")
+    with site.bench.archive.ledger.begin() as tx:
+        for number in range(3):
+            tx.add_notice("alice", f"restore.ready#{number}", "2026-03-01", "notebook", f"subject {number}", {"text": f"text {number}"})
+        tx.add_notice("alice", "restore.ready#1", "2026-03-01", "mail", "subject", {"text": "text"})
+    found = alice.json("me/notices/messages")
+    assert [(m["subject"], m["text"], m["seen"]) for m in found["items"][:3]] == [(f"subject {n}", f"text {n}", False) for n in (2, 1, 0)]
+    assert bob.json("me/notices/messages") == {"items": [], "unseen": 0}
+    middle = found["items"][1]["id"]
+    bob.post("api/v1/me/notices/seen", json={"up_to": middle})
+    assert alice.json("me/notices/messages")["unseen"] == found["unseen"], "nobody sees another's messages"
+    left = alice.post("api/v1/me/notices/seen", json={"up_to": middle}).json()
+    assert [m["subject"] for m in left["items"]] == ["subject 2"]
+    assert alice.json("me/notices/messages")["unseen"] == 1
+    problem(alice.post("api/v1/me/notices/seen", json={"up_to": 0}), 422, "wrong-use")
 
 
 # Wrong use
@@ -387,6 +497,15 @@ def test_a_wrong_question_names_its_field(site, path, field):
         ("restores", {"dataset": "saxs/run-0", "files": ""}, "files"),
         ("restores", {"dataset": "saxs/run-0", "files": "*.none"}, "*.none"),
         ("restores", {"dataset": "saxs/run-0", "until": "2030"}, "until"),
+        ("holds", {"dataset": "saxs/run-5", "reason": "x"}, "until"),
+        ("holds", {"dataset": "saxs/run-5", "until": "2026-09-01"}, "reason"),
+        ("holds", {"dataset": "saxs/run-5", "until": "2026-09-01", "reason": " "}, "reason"),
+        ("holds", {"dataset": "saxs/run-5", "until": "2026-09-01", "reason": "a\nb"}, "reason"),
+        ("holds", {"dataset": "saxs/run-5", "until": "2020-09-01", "reason": "x"}, "until"),
+        ("holds", {"dataset": "saxs/run-5", "until": "2099-09-01", "reason": "x"}, "until"),
+        ("holds", {"dataset": "saxs/run-5", "until": 1790000000, "reason": "x"}, "until"),
+        ("holds", {"dataset": "saxs/run-5", "until": "soon", "reason": "x"}, "until"),
+        ("holds", {"dataset": "saxs/run-5", "until": "2026-09-01", "reason": "x", "files": "*.none"}, "*.none"),
         ("credentials", {"project": 1}, "project"),
         ("credentials", {"project": "snow", "write": True}, "write"),
         ("credentials", {}, "project"),
@@ -530,7 +649,9 @@ def test_openapi_tells_every_route_and_error(site):
             statuses = set(operation["responses"])
             assert {"401", "403", "422", "500", "503"} <= statuses, path
             assert ("404" in statuses) == (
-                "{" in path or (method, path) in {("post", "/api/v1/restores"), ("get", "/api/v1/restores"), ("post", "/api/v1/credentials")}
+                "{" in path
+                or (method, path) in {("post", "/api/v1/restores"), ("get", "/api/v1/restores"), ("post", "/api/v1/credentials")}
+                or path == "/api/v1/holds"
             )
             assert operation["description"], path
             assert operation["security"], path

@@ -34,16 +34,19 @@ def test_the_whole_way_by_command_line(bench: Bench):
     assert [(d["dataset"], d["state"], d["received"], d["already_there"]) for d in json.loads(got.stdout)] == [("saxs/run1", "closed", 2, 0)]
     again = json.loads(run(bench, "ingest", folder, "--project", "snow", "--instrument", "saxs", "--json").stdout)
     assert [(d["dataset"], d["received"], d["already_there"]) for d in again] == [("saxs/run1", 0, 2)]
-    planned = json.loads(run(bench, "tier", "--dry-run", "--json", "--now", "2026-03-01T13:00:00Z").stdout)["planned"]
-    assert {(p["step"], p["tier"], p["objects"]) for p in planned} == {("copy", "archive", 3), ("copy", "deep", 3)}
+    planned = json.loads(run(bench, "tier", "--dry-run", "--json", "--now", "2026-03-01T13:00:00Z").stdout)["copies"]
+    assert {(p["project"], p["tier"], p["objects"]) for p in planned} == {("snow", "archive", 3), ("snow", "deep", 3)}
     assert run(bench, "worker", "--once").returncode == 0
     shown = json.loads(run(bench, "status", "run1", "--json").stdout)
     assert shown["tiers"] == ["hot", "archive", "deep"]
     assert {f["path"]: f["size_bytes"] for f in shown["files"]} == {"a.bin": 3, "sub/b.bin": 5000}
     later = ["--now", "2030-01-01"]
     for _ in range(2):  # the stub, then (no grace left at a later time) hot; archive in the same turn
-        assert run(bench, "tier", *later).returncode == 0
+        tiered = run(bench, "tier", *later)
+        assert tiered.returncode == 0, tiered.stderr
         later = ["--now", "2030-01-02"]
+    assert "2 copies in archive are left to `archiver reaper`" in tiered.stdout
+    assert run(bench, "reaper", "--once", *later).returncode == 0
     assert json.loads(run(bench, "status", "saxs/run1", "--json").stdout)["tier"] == "deep"
     back = json.loads(run(bench, "restore", "run1", "--days", "2", "--json").stdout)
     assert (back["state"], back["files_total"], back["keep_days"]) == ("requested", 2, 2)

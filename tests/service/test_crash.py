@@ -49,8 +49,9 @@ class Stage:
 
 
 STEPS = ("transfer.copying", "transfer.verifying", "transfer.proven")
-DROPS = (("drop.planned",), ("drop.checked", "drop.dropped", "s3.delete_object"))
+ENDS = ("drop.checked", "drop.dropped", "s3.delete_objects")
 SPOIL = {"spoil": "empty"}
+TAINT = {"taint": "scan 03.bin"}
 LIFE = (
     Stage(
         "ingest",
@@ -72,13 +73,19 @@ LIFE = (
             ("s3.create_multipart_upload", "s3.upload_part_copy"),
             ("s3.complete_multipart_upload",),
             ("s3.copy_object", *STEPS),
+            ("leftover.found",),
         ),
-        tiers=ALL,
+        order=TAINT,
     ),
+    # One copy in archive can't be proven: it goes by the reaper, and is made anew.
+    Stage("reap", 0, 1, kills=(("s3.delete_objects",), ("leftover.cleared",))),
+    Stage("work", 0, 2),  # from the next source, which is recalled
+    Stage("work", 0, 5, tiers=ALL),
     Stage("work", 59),
     Stage("work", 61, kills=(("s3.put_object",),)),  # the stub
-    Stage("work", 61, 2, kills=DROPS, tiers={"archive", "deep"}),
-    Stage("work", 740, kills=DROPS, tiers={"deep"}),
+    Stage("work", 61, 2, kills=(("drop.planned",), ENDS), tiers={"archive", "deep"}),
+    Stage("work", 740, kills=(("drop.planned",),), tiers={"archive", "deep"}, ended=False),
+    Stage("reap", 740, kills=(ENDS,), tiers={"deep"}),
     Stage("request", 741, kills=(("restore.requested",),)),
     Stage(
         "work",
@@ -97,7 +104,7 @@ LIFE = (
         "work",
         741,
         3,
-        kills=(("recall.readable",), ("transfer.copying", "s3.copy_object"), ("restore.copying",), ("restore.ready",), ("s3.delete_object",)),
+        kills=(("recall.readable",), ("transfer.copying", "s3.copy_object"), ("restore.copying",), ("restore.ready",), ("s3.delete_objects",)),
         tiers=ALL - {"archive"},
         ended=False,
     ),
@@ -113,12 +120,17 @@ LIFE = (
     Stage("work", 746, 7, tiers=ALL - {"archive"}, ended=False),
     Stage("work", 749, kills=(("recall.lapsed",),)),
     Stage("work", 749, 6, tiers={"deep"}),
+    # Asked for more than goes without an admin's word, who says no.
+    Stage("request", 760, kills=(("restore.awaiting_approval",),), order={"approval": "always"}),
+    Stage("deny", 760, kills=(("restore.denied",),)),
     # Cancelled while the cold store works.
     Stage("request", 761),
     Stage("work", 761),
-    Stage("cancel", 761, 1, kills=(("restore.cancelled",),)),
-    Stage("work", 761, 1, kills=(("transfer.cancelled",),)),
+    Stage("cancel", 761, 1, kills=(("transfer.cancelled",),)),
     Stage("work", 761, 4),
+    Stage("request", 762),
+    Stage("cancel", 762, 1, kills=(("restore.cancelled",),)),
+    Stage("work", 762, 4),
     Stage("work", 770, tiers={"deep"}),
     # One file can't be copied: the others are there, then a person has it tried again.
     Stage("request", 780),

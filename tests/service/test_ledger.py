@@ -12,20 +12,32 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from fixtures.postgres import Postgres
 
+from archiver import chain
 from archiver.errors import LedgerUnavailable, NotFound
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, migrations
 from archiver.ledger import tables as t
+from archiver.ledger.browse import Query
 from archiver.ledger.store import Moved
 from archiver.model import DropState, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a new ledger may be made: in a file, or in an empty database of PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/home/neve.sqlite"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.database()
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(url: str) -> Iterator[Ledger]:
     """A new ledger with one dataset of one object."""
-    made = Ledger(f"sqlite:///{tmp_path}/home/neve.sqlite", lambda: NOW)
+    made = Ledger(url, lambda: NOW)
     made.upgrade()
     with made.begin() as tx:
         tx.add_project("snow", "Snow")
@@ -90,6 +102,7 @@ held.execute("ROLLBACK")
 """
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_another_process_that_writes_is_waited_for_and_then_named(ledger: Ledger):
     """Readers never wait; a writer waits, and says what is the matter when it lasts too long."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD, ledger.url.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -122,6 +135,10 @@ def test_it_keeps_what_was_committed_and_nothing_else(ledger: Ledger):
         fails()
     with ledger.read() as tx:
         assert tx.note("a") is None
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_readers_on_sqlite_never_wait(ledger: Ledger):
     raw = sqlite3.connect(ledger.url.database)
     assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     raw.close()
@@ -266,3 +283,154 @@ def test_what_was_made_durable_is_told_after_the_commit(tmp_path: Path, ledger: 
     with ledger.begin() as tx:
         tx.change("transfer", transfer, TransferState.COPYING)
     assert told == ["transfer.planned", "transfer.copying"]
+
+
+# what must not depend on the database
+
+
+def test_text_with_nul_is_taken_and_looked_for(ledger: Ledger):
+    with ledger.begin("act\0or") as tx:
+        tx.update_dataset(1, title="a\0b", metadata={"unit": "m\0"})
+        tx.event(1, "test", {"text": "c\0d"})
+    with ledger.read() as tx:
+        assert tx.dataset(1).title == "a\N{REPLACEMENT CHARACTER}b"
+        assert tx.dataset(1).metadata == {"unit": "m\0"}
+        assert tx.events(1)[-1].detail == {"text": "c\0d"}
+        assert list(chain.verify("saxs/run1", tx.chain_of(1))) == []
+        with pytest.raises(NotFound):
+            tx.find_dataset("run\0001")
+
+
+def test_numbers_beyond_32_bits(ledger: Ledger):
+    """Ids are 64 bits; sums of bytes are whole numbers, not decimals."""
+    high = 2**40
+    with ledger.engine.begin() as connection:
+        dataset = {"id": high, "project": "snow", "instrument": "saxs", "name": "big", "state": "open", "prefix": "p/big", "received_at": NOW}
+        connection.execute(sa.insert(t.dataset).values(**dataset, size_bytes=2**50, file_count=0, metadata={}))
+        connection.execute(sa.insert(t.object_).values(id=high, dataset_id=high, kind="file", key="p/big/a", size_bytes=2**50))
+    with ledger.begin() as tx:
+        obj = tx.object(high)
+        transfer = tx.transfer(tx.plan_transfer(obj, "archive", source_uri="file:///a"))
+        for state in (TransferState.COPYING, TransferState.VERIFYING):
+            tx.change("transfer", transfer, state)
+            transfer = tx.transfer(transfer.id)
+        tx.finish_transfer(transfer, "STANDARD", "v", Proof.READ_BACK)
+        drop = tx.plan_drop(tx.copies_of(high)[0], high, "a test")
+        assert tx.drop(drop).dataset_id == high
+    with ledger.read() as tx:
+        assert tx.find_dataset(str(high)).name == "big"
+        totals = tx.totals()
+        assert totals == [("archive", 1, 2**50)]
+        assert type(totals[0][2]) is int
+
+
+def test_names_are_found_whatever_their_case(ledger: Ledger):
+    with ledger.read() as tx:
+        assert [d.name for d in tx.search(Query(text="RUN"), 10)] == ["run1"]
+        assert tx.search(Query(text="r_n"), 10) == []
+        assert tx.search(Query(text="%"), 10) == []
+
+
+# chains
+
+
+def test_every_event_is_chained_and_a_missing_dataset_is_an_error(ledger: Ledger):
+    plan(ledger)
+    with ledger.begin("alice") as tx:
+        tx.events_of(1, "test", [{"n": n} for n in range(20)])
+        tx.event(1, "test", {"n": 20})
+    with ledger.read() as tx:
+        assert list(chain.verify("saxs/run1", tx.chain_of(1))) == []
+        events = tx.events(1)
+        assert len({e.hash for e in events}) == len(events) == 23
+        assert [e.seq for e in tx.chain_of(1, after_seq=21)] == [22, 23]
+
+
+def test_many_rows_move_in_one_step_or_not_at_all(ledger: Ledger):
+    with ledger.begin() as tx:
+        ids = [tx.add_object(1, ObjectKind.FILE, f"k{n}", 1) for n in range(700)]
+        transfers = [tx.transfer(tx.plan_transfer(tx.object(i), "deep", source_uri="file:///a")) for i in ids]
+    with ledger.begin() as tx:
+        tx.change("transfer", transfers[650], TransferState.CANCELLED)
+    with pytest.raises(Moved), ledger.begin() as tx:
+        tx.change_all("transfer", transfers, TransferState.COPYING)
+    with ledger.read() as tx:
+        assert {tx.transfer(one.id).state for one in transfers} == {TransferState.PLANNED, TransferState.CANCELLED}
+    told: list[str] = []
+    ledger.after_commit = told.extend
+    statements: list[str] = []
+    sa.event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement))
+    with ledger.begin() as tx:
+        tx.change_all("transfer", transfers[:500], TransferState.COPYING)
+    assert told == ["transfer.copying"] * 500
+    assert len([s for s in statements if not s.startswith("BEGIN")]) <= 4
+    with ledger.read() as tx:
+        assert list(chain.verify("saxs/run1", tx.chain_of(1))) == []
+
+
+def test_a_transaction_costs_two_queries_for_its_first_event_and_one_for_each_that_follows(ledger: Ledger):
+    statements: list[str] = []
+    sa.event.listen(ledger.engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement))
+    with ledger.begin() as tx:
+        statements.clear()
+        for n in range(5):
+            tx.event(1, "test", {"n": n})
+    assert len(statements) == (6 if ledger.url.get_backend_name() == "sqlite" else 7)  # PostgreSQL: and the dataset's row is locked
+
+
+def test_a_rebuilt_ledger_continues_its_chains(ledger: Ledger):
+    with ledger.read() as tx:
+        head = tx.heads(0, 10)[0]
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.delete(t.event))
+    with ledger.begin() as tx:
+        tx.continue_chain(1, head.seq, head.hash, "2026-03-01", "00" * 32)
+        tx.event(1, "test", {})
+    with pytest.raises(ValueError, match="has a history already"), ledger.begin() as tx:
+        tx.continue_chain(1, 1, head.hash, "2026-03-01", "00" * 32)
+    with ledger.read() as tx:
+        assert [(e.seq, e.kind) for e in tx.events(1)] == [(2, "chain.continued"), (3, "test")]
+        assert list(chain.verify("saxs/run1", tx.chain_of(1))) == []
+        assert tx.hashes_at([("saxs/run1", 1), ("saxs/run1", 3), ("saxs/none", 1)]) == {
+            ("saxs/run1", 1): head.hash,
+            ("saxs/run1", 3): tx.events(1)[-1].hash,
+        }
+
+
+def test_a_ledger_of_the_first_revision_is_chained_by_the_upgrade(url: str, tmp_path: Path):
+    (tmp_path / "home").mkdir()
+    ledger = Ledger(url, lambda: NOW)
+    with ledger.engine.begin() as connection:
+        migrations.upgrade(connection, "0001")
+        old = sa.MetaData()
+        old.reflect(connection)
+        insert = {name: sa.insert(table) for name, table in old.tables.items()}
+        stamp = NOW.replace(tzinfo=None)
+        connection.execute(insert["project"].values(name="snow", title="Snow", created_at=stamp))
+        connection.execute(insert["instrument"].values(name="saxs", title="SAXS", created_at=stamp))
+        for number in range(1, 4):
+            made = {"id": number, "project": "snow", "instrument": "saxs", "name": f"run{number}", "state": "open", "prefix": f"p{number}"}
+            connection.execute(insert["dataset"].values(**made, received_at=stamp, size_bytes=0, file_count=0, metadata={}))
+            for seq in range(1, 601 if number == 2 else 4):
+                said = {"dataset_id": number, "seq": seq, "at": stamp, "actor": "é", "kind": "k", "detail": {"b": seq, "a": "\u00e9"}}
+                connection.execute(insert["event"].values(**said))
+    with pytest.raises(LedgerUnavailable, match="of revision 0001, this program needs 0002. Run `archiver ledger upgrade`"):
+        ledger.check_revision()
+    ledger.upgrade()
+    ledger.check_revision()
+    with ledger.begin() as tx:
+        tx.event(2, "test", {})
+    with ledger.read() as tx:
+        for number in range(1, 4):
+            assert list(chain.verify(f"saxs/run{number}", tx.chain_of(number))) == []
+        assert len(tx.events(2)) == 601
+    ledger.dispose()
+
+
+def test_the_migrations_make_the_tables_that_the_program_knows(ledger: Ledger):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with ledger.engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), t.metadata)
+    assert found == []

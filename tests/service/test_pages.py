@@ -173,7 +173,13 @@ def test_forged_forms_are_refused_and_change_nothing(site, alice, headers, xsrf)
     real = token(alice.page)
     value = {"right": real, "of-another": token(_signed_in(site, "bob").page)}.get(xsrf, xsrf)
     before = site.changes()
-    for path, data in ((f"datasets/{site.ids['saxs/run-0']}/restore", {"days": "1"}), ("restores/1/cancel", {}), ("sign-out", {})):
+    for path, data in (
+        (f"datasets/{site.ids['saxs/run-0']}/restore", {"days": "1"}),
+        ("restores/1/cancel", {}),
+        ("sign-out", {}),
+        ("me/notices", {}),
+        ("holds/1/end", {}),
+    ):
         answer = alice.post(path, data={**data, "xsrf": value}, headers=headers)
         assert answer.status_code == 403, path
         assert "text/html" in answer.headers["content-type"]
@@ -214,6 +220,46 @@ def test_back_leads_to_our_pages_only(site, alice):
     number = site.ids["saxs/run-3"]
     answer = alice.post(f"datasets/{number}/restore", data={"days": "1", "xsrf": xsrf, "back": "https://evil.example/"})
     assert answer.headers["Location"] == f"/services/archiver/#dataset-{number}"
+
+
+def test_hold_and_end(site, alice):
+    number = site.ids["saxs/run-4"]
+    page = alice.get(f"datasets/{number}")
+    sent = alice.form(page, f"/datasets/{number}/hold", until="2026-09-01", reason="for <b>É</b>")
+    assert (sent.status_code, sent.headers["Location"]) == (303, f"/services/archiver/datasets/{number}#dataset-{number}")
+    page = alice.get(f"datasets/{number}")
+    assert "until 2026-09-01 23:59 UTC" in page.text
+    assert "for &lt;b&gt;É&lt;/b&gt;" in page.text
+    with site.bench.archive.ledger.read() as tx:
+        held = tx.holds(None, number, None, None)[0]
+    other = _signed_in(site, "reader", f"datasets/{number}")
+    assert "until 2026-09-01 23:59 UTC" in other.page.text
+    assert f"/holds/{held.id}/end" not in other.page.text
+    assert f"/datasets/{number}/hold" not in other.page.text
+    me = alice.get("me")
+    assert "saxs/run-4" in me.text
+    assert alice.form(me, f"/holds/{held.id}/end").status_code == 303
+    assert "You hold nothing" in alice.get("me").text
+    refused = alice.form(page, f"/datasets/{number}/hold", until="2020-01-01", reason="x")
+    assert refused.status_code == 422
+    assert "past" in refused.text
+
+
+def test_my_addresses_and_messages(site, alice):
+    saved = alice.form(alice.get("me"), "/me/notices", email="alice@example.org", wants="yes")
+    assert (saved.status_code, saved.headers["Location"]) == (303, "/services/archiver/me")
+    assert 'value="alice@example.org"' in alice.get("me").text
+    assert alice.form(alice.get("me"), "/me/notices", email="alice@example.org\nBcc: eve@example.org", wants="yes").status_code == 422
+    with site.bench.archive.ledger.begin() as tx:
+        tx.add_notice("alice", "leaving-hot", "2026-03-01", "notebook", "<b>leaves</b>", {"text": "<script>alert(1)</script>"})
+    assert "1 new message" in alice.get("").text
+    page = alice.get("me")
+    assert "&lt;b&gt;leaves" in page.text
+    assert "<script>alert" not in page.text
+    assert "new message" not in _signed_in(site, "bob").page.text
+    assert alice.form(page, "/me/seen").status_code == 303
+    assert "new message" not in alice.get("").text
+    assert "&lt;b&gt;leaves" in alice.get("me").text
 
 
 # What is shown
@@ -318,7 +364,7 @@ def test_headers_and_static_files(site, alice):
 
 
 def test_every_field_has_a_label(site, alice):
-    for page in (alice.page, alice.get(f"datasets/{site.ids['saxs/run-0']}")):
+    for page in (alice.page, alice.get(f"datasets/{site.ids['saxs/run-0']}"), alice.get("me")):
         for field in re.findall(r"<(?:input|select)(?![^>]*hidden)[^>]*>", page.text):
             assert "aria-label=" in field or re.search(r"<label[^>]*>[^<]*\s*" + re.escape(field), page.text), field
         assert 'lang="en"' in page.text

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from archiver import auth
-from archiver.config import ApiSettings
 from archiver.credentials import session_name, session_policy
 from archiver.errors import NotAllowed, NotSignedIn, WrongSetting, WrongUse
+from archiver.sections import ApiSettings
 
 
 def model(*scopes: str, **more: object) -> dict[str, object]:

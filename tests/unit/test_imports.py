@@ -12,17 +12,24 @@ ROOT = Path(__file__).parents[2]
 # Lowest first. What stands in one layer may import what stands in layers before it.
 LAYERS = [
     ["errors", "model"],
-    ["config"],
-    ["policy", "storage"],
+    ["sections"],
+    ["config", "identity"],
+    ["policy", "storage", "chain", "prices", "turns", "promises"],
     ["ledger", "formats", "proof"],
     ["archive"],
-    ["names"],
-    ["reception", "transfer", "restore", "recall", "drop", "credentials"],  # the verbs: joined by the ledger's state only
-    ["describe", "check", "doctor"],
-    ["worker", "auth"],
+    ["names", "people", "addresses", "guards", "lease", "markers"],
+    ["locations", "changeover"],
+    ["bundle", "outbox"],
+    ["asking"],
+    # the verbs: joined by the ledger's state only
+    ["reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices", "erasure", "fixity", "drill", "inventory", "anchors"],
+    ["quotes", "describe", "check", "doctor", "plan", "receipt", "rebuild"],
+    ["chores", "simulation"],
+    ["worker", "reaper", "auth"],
     ["api"],
     ["pages"],
     ["app"],
+    ["commands"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -25,8 +25,8 @@ def current(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Bring the ledger to `head`."""
+def upgrade(connection: sa.Connection, to: str = "head") -> None:
+    """Bring the ledger to a revision, the newest by default."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

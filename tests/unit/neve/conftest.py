@@ -37,6 +37,7 @@ class Api:
     def __init__(self, data, s3=None, buckets=None):
         self.data, self.s3, self.buckets = data, s3, buckets or {}
         self.datasets, self.files, self.bodies, self.restores = {}, {}, {}, {}
+        self.holds, self.notices = [], []
         self.seen: list[tuple[str, str]] = []
         self.fail: list[tuple[int, str, bytes]] = []  # (status, content type, body) of the next answers
         self.script = ["queued", "recalling", "copying", "ready"]  # states of the next restore, one per question
@@ -101,7 +102,7 @@ class Api:
                 path.write_bytes(body)
             file["copies"].append({
                 "tier": tier, "bucket": self.buckets.get(tier, tier), "key": key, "version_id": version, "proof": "read-back", "proven_at": iso(T0),
-                "storage_class": "DEEP_ARCHIVE" if tier == "deep" else "STANDARD", "size_bytes": len(body),
+                "storage_class": "DEEP_ARCHIVE" if tier == "deep" else "STANDARD", "size_bytes": len(body), "offset_bytes": None,
             })  # fmt: skip
 
     def start_restore(self, number, glob=None, days=None):
@@ -138,7 +139,7 @@ class Api:
 
     # The routes
 
-    def answer(self, method, path, query, body):  # noqa: C901, PLR0911 - a table of routes
+    def answer(self, method, path, query, body):  # noqa: C901, PLR0911, PLR0912 - a table of routes
         parts = path.removeprefix("/services/archiver/api/v1/").split("/")
         if not path.startswith("/services/archiver/api/v1/"):
             return 404, {"detail": "Not Found"}
@@ -171,6 +172,25 @@ class Api:
             case "POST", ["restores", rid, "cancel"]:
                 self.restores[int(rid)].update(state="cancelled", ended_at=iso(T0))
                 return 200, self.restores[int(rid)]
+            case "POST", ["holds"]:
+                number = next(n for n, item in self.datasets.items() if item["full_name"] == body["dataset"])
+                end = body["until"] if "T" in body["until"] else f"{body['until']}T23:59:59Z"
+                self.holds.append({
+                    "id": len(self.holds) + 1, "dataset_id": number, "dataset": body["dataset"], "user": "alice", "reason": body["reason"],
+                    "files_glob": body["files"], "state": "in_force", "restore_id": None, "created_at": iso(T0), "until": end, "ended_at": None,
+                })  # fmt: skip
+                return 201, self.holds[-1]
+            case "GET", ["holds"]:
+                return 200, {"items": [h for h in self.holds if query.get("dataset") in {None, str(h["dataset_id"])}]}
+            case "DELETE", ["holds", hid]:
+                self.holds[int(hid) - 1]["state"] = "ended"
+                return 200, self.holds[int(hid) - 1]
+            case "GET", ["me", "notices", "messages"]:
+                return 200, {"items": self.notices, "unseen": sum(not n["seen"] for n in self.notices)}
+            case "POST", ["me", "notices", "seen"]:
+                for notice in self.notices:
+                    notice["seen"] = notice["seen"] or notice["id"] <= body["up_to"]
+                return 200, {"items": [], "unseen": 0}
             case "POST", ["credentials"]:
                 access, secret, session = self.keys
                 end = iso(datetime.now(UTC) + self.credential_life)
@@ -231,7 +251,7 @@ class Api:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = handle_one  # noqa: N815 - http.server calls these
+            do_GET = do_POST = do_DELETE = handle_one  # noqa: N815 - http.server calls these
 
         return Handler
 

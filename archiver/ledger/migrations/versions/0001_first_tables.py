@@ -10,6 +10,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -34,7 +36,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "dataset",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("instrument", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -43,7 +45,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(), nullable=False),
         sa.Column("acquired_at", sa.DateTime(), nullable=True),
         sa.Column("closed_at", sa.DateTime(), nullable=True),
-        sa.Column("follows_id", sa.Integer(), nullable=True),
+        sa.Column("follows_id", ID, nullable=True),
         sa.Column("stub_at", sa.DateTime(), nullable=True),
         sa.Column("look_at", sa.DateTime(), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
@@ -65,8 +67,8 @@ def upgrade() -> None:
 
     op.create_table(
         "event",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -78,8 +80,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "object",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("kind", sa.Enum("file", "manifest", name="objectkind", native_enum=False, length=24), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
@@ -94,8 +96,8 @@ def upgrade() -> None:
 
     op.create_table(
         "restore",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("user", sa.Text(), nullable=False),
         sa.Column("files_glob", sa.Text(), nullable=True),
         sa.Column("keep_days", sa.Integer(), nullable=False),
@@ -132,11 +134,11 @@ def upgrade() -> None:
 
     op.create_table(
         "claim",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("tier", sa.Text(), nullable=False),
         sa.Column("kind", sa.Enum("restore", name="claimkind", native_enum=False, length=24), nullable=False),
-        sa.Column("restore_id", sa.Integer(), nullable=True),
+        sa.Column("restore_id", ID, nullable=True),
         sa.Column("user", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
@@ -151,8 +153,8 @@ def upgrade() -> None:
 
     op.create_table(
         "copy",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("object_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("object_id", ID, nullable=False),
         sa.Column("tier", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("version_id", sa.Text(), nullable=False),
@@ -174,15 +176,15 @@ def upgrade() -> None:
 
     op.create_table(
         "file",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("path_raw", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Enum("arriving", "received", name="filestate", native_enum=False, length=24), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column("crc64nvme", sa.Text(), nullable=True),
-        sa.Column("object_id", sa.Integer(), nullable=False),
+        sa.Column("object_id", ID, nullable=False),
         sa.Column("offset_bytes", sa.BigInteger(), nullable=False),
         sa.Column("mtime", sa.DateTime(), nullable=True),
         sa.Column("received_at", sa.DateTime(), nullable=True),
@@ -200,9 +202,9 @@ def upgrade() -> None:
 
     op.create_table(
         "drop",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("copy_id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("copy_id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("state", sa.Enum("planned", "checked", "dropped", "revoked", name="dropstate", native_enum=False, length=24), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
@@ -223,9 +225,9 @@ def upgrade() -> None:
 
     op.create_table(
         "recall",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("copy_id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("copy_id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("state", sa.Enum("asked", "running", "readable", "lapsed", name="recallstate", native_enum=False, length=24), nullable=False),
         sa.Column("asked_at", sa.DateTime(), nullable=False),
         sa.Column("readable_until", sa.DateTime(), nullable=True),
@@ -241,14 +243,14 @@ def upgrade() -> None:
 
     op.create_table(
         "transfer",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("object_id", sa.Integer(), nullable=False),
-        sa.Column("dataset_id", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("object_id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
         sa.Column("tier", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("source_copy_id", sa.Integer(), nullable=True),
+        sa.Column("source_copy_id", ID, nullable=True),
         sa.Column("source_uri", sa.Text(), nullable=True),
-        sa.Column("recall_id", sa.Integer(), nullable=True),
+        sa.Column("recall_id", ID, nullable=True),
         sa.Column(
             "state",
             sa.Enum(

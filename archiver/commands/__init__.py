@@ -1,0 +1,1 @@
+"""Commands of `archiver`, one topic a module; cli.py registers them."""

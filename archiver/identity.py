@@ -1,0 +1,60 @@
+"""As whom a store is spoken to (rule 6).
+
+Law: three identities, each with the least it needs. The everyday one reads and writes in every tier and ends things in hot only;
+the reaper ends copies in the others; what makes buckets is used by `archiver setup` alone.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import botocore.session
+from boto3.session import Session
+from botocore.config import Config
+
+from archiver.sections import StoreSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class Identity(StrEnum):
+    """Who speaks to a store."""
+
+    EVERYDAY = "everyday"  # the archiver and its worker
+    REAPER = "reaper"  # `archiver reaper`: passes by governance locks, where a tier has them
+    SETUP = "setup"  # `archiver setup`
+
+
+def has_profile(store: StoreSettings, profile: str) -> bool:
+    """Whether this machine has keys, or a role, under this name: in the credentials file, and where AWS's clients look."""
+    return profile in _session(store, None).available_profiles
+
+
+def client(store: StoreSettings, identity: Identity, endpoint_url: str | None, connections: int = 10) -> S3Client:
+    """An S3 client with one of our identities; without a credentials file the everyday one is AWS's usual chain."""
+    profile = store.profile if store.credentials_file else None
+    if identity is Identity.REAPER:
+        profile = store.reaper_profile
+    elif identity is Identity.SETUP and has_profile(store, store.setup_profile):
+        profile = store.setup_profile
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "max_attempts": 4},
+        max_pool_connections=connections,
+        s3={"addressing_style": "path" if endpoint_url else "auto", "payload_signing_enabled": False},
+        request_checksum_calculation="when_required",  # other stores choke on the default (boto/boto3#4401)
+        response_checksum_validation="when_required",
+    )
+    session = Session(botocore_session=_session(store, profile))
+    return session.client("s3", region_name=store.region, endpoint_url=endpoint_url, config=config)
+
+
+def _session(store: StoreSettings, profile: str | None) -> botocore.session.Session:
+    core = botocore.session.Session(profile=profile)
+    if store.credentials_file:
+        core.set_config_variable("credentials_file", str(store.credentials_file))
+    return core

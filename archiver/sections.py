@@ -1,0 +1,229 @@
+"""The tables of neve.toml, one class each. What each setting means stands in its description; neve.example.toml is made of them.
+
+Law: an unknown key is refused. Durations are ISO 8601; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
+
+COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""Storage classes whose objects must be recalled (`restore_object`) before they are read."""
+MAX_PARTS = 9_000
+"""Most parts of one upload; S3 ends at 10,000."""
+
+
+class Section(BaseModel):
+    """A table of neve.toml; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoreSettings(Section):
+    """How the tiers' stores are reached; a tier may override each of these."""
+
+    endpoint_url: str | None = Field(None, description="S3 endpoint; empty means AWS's own for the region.")
+    region: str = Field("eu-west-3", description="S3 region.")
+    credentials_file: Path | None = Field(
+        None, description="AWS shared-credentials file with the archiver's keys; empty means the usual AWS chain (instance role)."
+    )
+    profile: str = Field("archiver", description="Profile in that file for the archiver's everyday identity.")
+    reaper_profile: str = Field("reaper", description="Profile in that file for the reaper: the only identity that ends copies outside hot.")
+    setup_profile: str = Field(
+        "setup", description="Profile in that file with which `archiver setup` makes buckets; where there is none, the everyday identity's."
+    )
+    public_endpoint_url: str | None = Field(None, description="S3 endpoint as notebooks and browsers reach it; empty means endpoint_url.")
+
+
+class PriceSettings(Section):
+    """What a tier costs. A price that is left out is unknown, and every sum it would enter is shown as unknown, never as zero."""
+
+    currency: str = Field("EUR", min_length=3, max_length=3, description="ISO 4217 code; the same in every tier.")
+    storage_gb_month: float | None = Field(None, ge=0, description="Per 10^9 bytes and month (a twelfth of 365 days).")
+    write_per_1000: float | None = Field(None, ge=0, description="Per 1,000 PUT, COPY and multipart requests.")
+    read_per_1000: float | None = Field(None, ge=0, description="Per 1,000 GET and HEAD requests.")
+    recall_per_1000: float | None = Field(None, ge=0, description="Per 1,000 recalls (restore_object).")
+    retrieval_gb: float | None = Field(None, ge=0, description="Per 10^9 bytes read or recalled.")
+    transfer_out_gb: float | None = Field(None, ge=0, description="Per 10^9 bytes that leave the provider.")
+    minimum_days: int = Field(0, ge=0, description="Days billed at least for each object.")
+    source: str = Field("", description="Where the prices were read.")
+    date: str = Field("", description="When (YYYY-MM-DD).")
+
+
+class TierSettings(Section):
+    """One tier: where copies lie, for how long age claims them there, and how they are read."""
+
+    bucket: str = Field(min_length=3, max_length=63, description="Bucket.")
+    endpoint_url: str | None = Field(None, description="S3 endpoint of this tier; empty means [store]'s.")
+    storage_class: str = Field("STANDARD", description="S3 storage class given with each PUT and copy.")
+    place: str = Field(description="Site or provider. Copies count as redundant only in distinct places.")
+    keep: timedelta | None = Field(None, description="Age until which policy claims a copy here; empty means for ever.")
+    recall: Literal["auto", "always", "never"] = Field(
+        "never", description="Whether a copy must be recalled before it is read: auto asks HEAD, always and never do not ask."
+    )
+    recall_wait: timedelta = Field(
+        timedelta(0),
+        description="With recall = always, on a store without restore_object: how long a recall takes (the demo's stand-in for a robot).",
+    )
+    recall_keep: timedelta = Field(timedelta(days=7), description="How long a recalled copy shall stay readable.")
+    recall_speed: Literal["Expedited", "Standard", "Bulk"] = Field("Standard", description="Glacier retrieval speed.")
+    recalls_max: int | None = Field(None, ge=1, description="Recalls under way at once; empty means any number.")
+    back_within: timedelta = Field(timedelta(0), description="The promise: a restore from here is ready within this time of the request.")
+    bundles: bool = Field(False, description="Whether small files lie here in bundles (uncompressed tar); never in hot.")
+    read_in_place: bool = Field(True, description="Whether notebooks may read copies here without a restore, where nothing must be recalled.")
+    lock: timedelta | None = Field(
+        None, description="Governance lock on each new copy (S3 Object Lock), never beyond the end of its claim; empty means none."
+    )
+    parallel: int | None = Field(None, ge=1, description="Transfers into this tier at once; empty means worker.parallel.")
+    bandwidth_bytes_s: int | None = Field(None, ge=1, description="Bytes a second that one worker streams into this tier; empty means all it can.")
+    prices: PriceSettings = PriceSettings()
+
+
+def default_tiers() -> dict[str, TierSettings]:
+    return {
+        "hot": TierSettings(bucket="neve-hot", place="hot", keep=timedelta(days=60)),
+        "archive": TierSettings(
+            bucket="neve-archive", place="archive", storage_class="GLACIER_IR", keep=timedelta(days=730), back_within=timedelta(hours=4), bundles=True
+        ),
+        "deep": TierSettings(
+            bucket="neve-deep", place="deep", storage_class="DEEP_ARCHIVE", recall="auto", back_within=timedelta(days=3), bundles=True
+        ),
+    }
+
+
+class PolicySettings(Section):
+    """What age asks for, and what must remain before a copy may go."""
+
+    age_from: Literal["received", "acquired"] = Field(
+        "received", description="Age counts from when a dataset was received, or acquired (never later than received)."
+    )
+    copies_min_first: int = Field(2, ge=1, description="Proven copies in distinct places that must remain, while younger than copies_min_until.")
+    copies_min_after: int = Field(1, ge=1, description="The same, from then on.")
+    copies_min_until: timedelta = Field(timedelta(days=730), description="Age at which copies_min_first gives way to copies_min_after.")
+    settle: timedelta = Field(timedelta(days=7), description="Data stays hot at least this long after receipt, however old it is.")
+    grace: timedelta = Field(timedelta(hours=1), description="Time between the stub's appearance and the drop from hot.")
+    fixity_period: timedelta = Field(timedelta(days=90), description="A proof older than this is renewed before it counts for a drop.")
+    restore_days_default: int = Field(7, ge=1, description="Days a restore stays hot, from ready, when not said otherwise.")
+    restore_days_max: int = Field(90, ge=1, description="Most days one restore may ask for.")
+    hold_days_max: int = Field(730, ge=1, description="Most days until the end of a hold.")
+    bundle_below_bytes: int = Field(2**20, ge=0, description="Files smaller than this are bundled, in tiers that take bundles; 0 means none.")
+    bundle_max_bytes: int = Field(2**30, ge=2**20, description="A bundle is at most this large.")
+    retention: timedelta | None = Field(
+        None, description="Age at which the keeping of data ends and two admins are asked to erase it; empty means never."
+    )
+    clock_tolerance: timedelta = Field(timedelta(minutes=5), description="Nothing is dropped while clock and store, or last event, differ by more.")
+    clock_silence: timedelta = Field(
+        timedelta(days=14),
+        description="After the archive was still for longer than this nothing is dropped until `archiver release`: a wrong clock looks the same.",
+    )
+    drops_per_day: int = Field(1_000_000, ge=1, description="Most copies dropped in 24 hours.")
+    drop_bytes_per_day: int = Field(20 * 10**12, ge=1, description="Most bytes dropped in 24 hours.")
+    early_end_percent: float = Field(
+        5, ge=0, le=100, description="A change of settings that ends claims sooner on more than this share of the data waits for `archiver release`."
+    )
+    approval_above_bytes: int = Field(2 * 10**12, ge=0, description="A restore larger than this waits for an admin's approval.")
+    quota_user_bytes: int | None = Field(5 * 10**12, ge=0, description="Bytes one user may have restored or held at once; empty means no limit.")
+    quota_project_bytes: int | None = Field(None, ge=0, description="The same for all of a project; empty means no limit.")
+    quote_valid: timedelta = Field(timedelta(hours=1), gt=timedelta(0), description="How long a quote can be taken up.")
+    hot_capacity_bytes: int | None = Field(None, ge=1, description="Room in hot; empty means that the store grows as needed.")
+    hot_reserve: timedelta = Field(timedelta(days=3), description="Room kept free in hot for arrivals of this long (pace of the last 30 days).")
+
+
+class WorkerSettings(Section):
+    """How the worker goes about it."""
+
+    pause: timedelta = Field(timedelta(seconds=2), gt=timedelta(0), description="Time between two looks at the ledger when there is nothing to do.")
+    parallel: int = Field(4, ge=1, le=64, description="Transfers under way at once.")
+    tries: int = Field(5, ge=1, description="Attempts before a transfer is quarantined.")
+    backoff: timedelta = Field(timedelta(seconds=10), description="Wait after the first failed attempt; doubles each time, with jitter.")
+    recall_poll: timedelta = Field(timedelta(minutes=5), description="Time between two looks at a running recall.")
+    lease: timedelta = Field(timedelta(minutes=2), gt=timedelta(0), description="How long work is one worker's before another may take it.")
+    part_bytes: int = Field(16 * 2**20, ge=5 * 2**20, description="Part size of uploads; larger files get larger parts (at most 9,000).")
+    copy_in_parts_above_bytes: int = Field(
+        5 * 2**30, ge=5 * 2**20, le=5 * 2**30, description="Server-side copies above this go part by part (S3 ends CopyObject at 5 GiB)."
+    )
+
+
+class ProofSettings(Section):
+    """How it is shown, every day, that nothing is lost."""
+
+    fixity_every: timedelta = Field(timedelta(days=180), gt=timedelta(0), description="Every readable copy is proven anew within this time.")
+    listing_every: timedelta = Field(timedelta(days=30), gt=timedelta(0), description="Each tier is compared with the ledger within this time.")
+    listing_keys_per_s: int = Field(500, ge=1, description="Keys compared in a second, at most.")
+    drill_every: timedelta = Field(timedelta(days=30), gt=timedelta(0), description="A random cold dataset is brought back and compared this often.")
+    drill_max_bytes: int = Field(10**9, ge=1, description="Datasets larger than this are not chosen for a drill.")
+
+
+class NoticeSettings(Section):
+    """Messages to people: "leaving hot soon", restores that are ready, what needs an admin."""
+
+    before_days: list[int] = Field([14, 7, 1], description="Days before a dataset leaves hot at which its project's members are told.")
+    smtp_host: str | None = Field(None, description="Mail server; empty means no mail.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is encrypted.")
+    smtp_user: str | None = Field(None, description="User at the mail server; empty means no login.")
+    smtp_password_file: Path | None = Field(None, description="File with that user's password.")
+    sender: str = Field("neve@localhost", description="From address.")
+    public_url: str | None = Field(None, description="Address of the catalog page in messages; empty means none is named.")
+    admins: list[str] = Field([], description="Hub users who are told what needs an admin; none means the hub's admins.")
+    webhook_hosts: list[str] = Field(
+        [],
+        description="Hosts to which users' webhooks may go, by https; none means no webhooks. A host at a private address needs that "
+        "address here too; http is taken from a loopback address only.",
+    )
+    tries: int = Field(10, ge=1, description="Attempts before a message is given up.")
+
+
+class RuleSettings(Section):
+    """Other times and sizes for some projects or instruments; of several rules that fit, a later one wins."""
+
+    project: str = Field("*", description="Projects it is for (glob).")
+    instrument: str = Field("*", description="Instruments it is for (glob).")
+    keep: dict[TierName, timedelta] = Field({}, description="Age until which policy claims a copy, by tier.")
+    copies_min_first: int | None = Field(None, ge=1, description="See [policy].")
+    copies_min_after: int | None = Field(None, ge=1, description="See [policy].")
+    bundle_below_bytes: int | None = Field(None, ge=0, description="See [policy].")
+    bundle_max_bytes: int | None = Field(None, ge=2**20, description="See [policy].")
+    retention: timedelta | None = Field(None, description="See [policy].")
+
+
+class LedgerSettings(Section):
+    """Where the ledger is."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty means SQLite at $NEVE_HOME/ledger/neve.sqlite.")
+
+
+class ApiSettings(Section):
+    """The archiver's HTTP side: an external service of the hub."""
+
+    host: str = Field("127.0.0.1", description="Address the archiver listens on, behind the proxy.")
+    port: int = Field(8020, ge=1, le=65535, description="Its port.")
+    prefix: str = Field("/services/archiver/", pattern=r"^/(.*/)?$", description="URL prefix, as the hub gives it.")
+    hub_api_url: str = Field("http://127.0.0.1:8081/hub/api", description="The hub's API.")
+    hub_token_file: Path | None = Field(None, description="File with the service's API token; $JUPYTERHUB_API_TOKEN wins.")
+    broker_profile: str = Field("broker", description="Profile in store.credentials_file that may assume broker_role_arn.")
+    broker_role_arn: str | None = Field(None, description="Role assumed, narrowed to one project, for notebooks' short-lived keys.")
+    sts_endpoint_url: str | None = Field(None, description="STS endpoint; empty means the store's endpoint, or AWS's.")
+    credential_minutes: int = Field(60, ge=15, le=720, description="Life of a notebook's keys.")
+    identity_seconds: int = Field(
+        30, ge=1, le=60, description="How long the hub's answer about a token is believed; revoked rights last this much longer."
+    )
+    session_hours: int = Field(12, ge=1, le=336, description="Longest time between two sign-ins of a browser.")
+
+
+class HubSettings(Section):
+    """What the hub loads: login, spawner, mounts."""
+
+    bind: str = Field("127.0.0.1", description="Address the public page listens on.")
+    docker: Literal["auto", "always", "never"] = Field("auto", description="Notebooks in containers: if an engine answers, or else stop, or never.")
+    image: str = Field("neve-singleuser:dev", description="Notebook image.")
+    mounts: Literal["auto", "always", "never"] = Field("auto", description="/data by s3fs: if FUSE is there, or else stop, or never.")
+    mounts_profile: str = Field("mounts", description="Profile in store.credentials_file of the read-only host identity that mounts hot.")
+    cpu_limit: float = Field(2.0, gt=0, description="CPUs a notebook may use.")
+    memory_limit: str = Field("4G", description="Memory a notebook may use.")
