@@ -192,7 +192,7 @@ class _Look:
                 return False
             self.counts["stubs"] += 1
             if dataset.stub_at is None:
-                tx.found(self.tier.name, FindingKind.STUB, key, None, "a stub that the ledger did not know of")
+                self._about_a_stub(tx, key, "a stub that the ledger did not know of")
                 tx.update_dataset(dataset.id, stub_at=tx.at)
                 tx.event(dataset.id, "stub.found", {})
                 tx.look(dataset.id)
@@ -324,10 +324,16 @@ class _Look:
                 if tx.dataset(dataset.id).stub_at != dataset.stub_at:
                     continue  # taken, or laid anew, meanwhile
                 self.counts[FindingKind.STUB] += 1
-                tx.found(self.tier.name, FindingKind.STUB, key, None, "a stub is missing")
+                self._about_a_stub(tx, key, "a stub is missing")
                 tx.update_dataset(dataset.id, stub_at=None)
                 tx.event(dataset.id, "stub.missing", {})
                 tx.look(dataset.id)
+
+    def _about_a_stub(self, tx: Transaction, key: str, detail: str) -> None:
+        before = tx.finding_of(self.tier.name, FindingKind.STUB, key, None)
+        if before is not None:
+            tx.resolve(before)  # that one was answered
+        tx.found(self.tier.name, FindingKind.STUB, key, None, detail)
 
     # findings of before
 

@@ -356,10 +356,13 @@ class Tier:
         header = {"BypassGovernanceRetention": True} if past_locks else {}
         entries = [{"Key": key, **_version(version_id)} for key, version_id in versions]
         answer = self._write("delete_objects", Delete={"Objects": entries, "Quiet": True}, **header) if entries else {}
-        kept = {}
+        kept: dict[tuple[str, str], str] = {}
         for error in answer.get("Errors", ()):
-            if error.get("Code") not in _GONE:
-                kept[error.get("Key", ""), error.get("VersionId", "null")] = f"{error.get('Code')}: {error.get('Message', '')}".rstrip(": .")
+            if error.get("Code") in _GONE:
+                continue
+            why = f"{error.get('Code')}: {error.get('Message', '')}".rstrip(": .")
+            # An error that does not name its version, or its key, is taken to mean every one that it can mean.
+            kept |= {(k, v): why for k, v in versions if error.get("Key") in {None, k} and error.get("VersionId") in {None, v}}
         return kept
 
     def delete_version(self, key: str, version_id: str) -> None:

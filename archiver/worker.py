@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from archiver import changeover, drop, guards, plan, policy, recall, restore, transfer
+from archiver import changeover, chores, drop, guards, plan, policy, recall, restore, transfer
 from archiver.archive import Archive, view
 from archiver.errors import LedgerUnavailable, NotFound, StoreUnavailable
 from archiver.guards import Guard
@@ -47,6 +47,8 @@ class Worker:
         changeover.take_up(self.archive)
         pause = self.archive.settings.worker.pause.total_seconds()
         with self._lessee:
+            doing = threading.Thread(target=chores.keep_doing, args=(self.archive, self._lessee, stop), name="chores", daemon=True)
+            doing.start()
             while not stop.is_set():
                 try:
                     busy = self.turn()

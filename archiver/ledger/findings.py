@@ -27,19 +27,21 @@ class Findings(Base):
 
     def found(self, tier: str, kind: FindingKind, key: str, version_id: str | None, detail: str) -> bool:
         """Write a finding down; returns whether it is new."""
-        c = t.finding.c
-        same = (c.tier == tier, c.kind == kind, c.key == key, c.version_id.is_(None) if version_id is None else c.version_id == version_id)
-        changed = self.connection.execute(sa.update(t.finding).where(*same, c.resolved_at.is_(None)).values(detail=detail))
+        changed = self.connection.execute(sa.update(t.finding).where(*self._same(tier, kind, key, version_id)).values(detail=detail))
         if changed.rowcount:
             return False
         self._insert(t.finding, tier=tier, kind=kind, key=key, version_id=version_id, detail=detail, found_at=self.at)
         return True
 
-    def finding_of(self, tier: str, kind: FindingKind, key: str, version_id: str) -> model.Finding | None:
-        """The open finding of this kind about this version."""
+    @staticmethod
+    def _same(tier: str, kind: FindingKind, key: str, version_id: str | None) -> list[sa.ColumnElement[bool]]:
         c = t.finding.c
-        which = (c.tier == tier, c.kind == kind, c.key == key, c.version_id == version_id, c.resolved_at.is_(None))
-        return self._one(model.Finding, sa.select(t.finding).where(*which))
+        version = c.version_id.is_(None) if version_id is None else c.version_id == version_id
+        return [c.tier == tier, c.kind == kind, c.key == key, version, c.resolved_at.is_(None)]
+
+    def finding_of(self, tier: str, kind: FindingKind, key: str, version_id: str | None) -> model.Finding | None:
+        """The open finding of this kind about this version."""
+        return self._one(model.Finding, sa.select(t.finding).where(*self._same(tier, kind, key, version_id)))
 
     def resolve(self, finding: model.Finding) -> bool:
         """It is right again, or has become another finding; returns whether it was open."""

@@ -68,6 +68,18 @@ class Leases(Work, Endings):
         self.connection.execute(sa.update(t.chore).where(c.name == name).values(lease_by=lease.by, lease_until=self.at + lease.span))
         return True
 
+    def chores_due(self, names: Collection[str]) -> list[str]:
+        """Those that are due, or new."""
+        c = t.chore.c
+        later = set(self.connection.execute(sa.select(c.name).where(c.due_at > self.at)).scalars())
+        return [name for name in names if name not in later]
+
+    def chores(self) -> list[tuple[str, datetime | None, datetime, str | None]]:
+        """(name, when it ended last, when it is due, what went wrong last) of each."""
+        c = t.chore.c
+        rows = self.connection.execute(sa.select(c.name, c.ended_at, c.due_at, c.error).order_by(c.name))
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
+
     def end_chore(self, name: str, due_at: datetime, error: str | None) -> None:
         """A chore has ended, well or with an error; it comes back at `due_at`."""
         values = {"due_at": due_at, "ended_at": self.at, "error": error, "lease_by": None, "lease_until": None}

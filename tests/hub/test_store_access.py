@@ -26,8 +26,8 @@ def here(hub):
 
 @pytest.fixture(scope="module")
 def admin(here):
-    """The archiver's identity, with one object of two projects in each bucket."""
-    s3 = store.client(here, "archiver")
+    """The identity that sets the store up, with one object of two projects in each bucket."""
+    s3 = store.client(here, "setup")
     for bucket in (HOT, ARCHIVE, DEEP):
         for project in (MINE, OTHER):
             s3.put_object(Bucket=bucket, Key=f"{project}/i/f", Body=b"bytes")
@@ -66,6 +66,12 @@ def notebook(here, admin):
     )
 
 
+def _batch(s3, bucket: str, key: str) -> None:
+    """A refusal stands inside the 200 answer."""
+    for error in s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key, "VersionId": "0" * 32}]}).get("Errors", ()):
+        raise ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": 403 if error["Code"] == "AccessDenied" else 500}}, "DeleteObjects")
+
+
 PROBES = {
     "read": lambda s3, bucket, key: s3.get_object(Bucket=bucket, Key=key),
     "head": lambda s3, bucket, key: s3.head_object(Bucket=bucket, Key=key),
@@ -80,6 +86,9 @@ PROBES = {
     "policy": lambda s3, bucket, key: s3.get_bucket_policy_status(Bucket=bucket),
     "versioning": lambda s3, bucket, key: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}),
     "delete": lambda s3, bucket, key: s3.delete_object(Bucket=bucket, Key=f"{key}.new"),
+    "delete version": lambda s3, bucket, key: s3.delete_object(Bucket=bucket, Key=f"{key}.new", VersionId="0" * 32),
+    "delete batch": lambda s3, bucket, key: _batch(s3, bucket, f"{key}.new"),
+    "bypass": lambda s3, bucket, key: s3.delete_object(Bucket=bucket, Key=f"{key}.new", VersionId="0" * 32, BypassGovernanceRetention=True),
 }
 UNDO = [".new", ".copy", ".parts"]
 
@@ -100,8 +109,41 @@ def allowed(s3) -> set[tuple[str, str, str]]:
     return {cell for cell in cells if outcome(cell[0], s3, cell[1], cell[2])}
 
 
-def test_control_the_archiver_may_do_all_of_it(admin):
+DELETES = {"delete", "delete version", "delete batch", "bypass"}
+READS = {"read", "head", "list", "list all", "list versions"}
+
+
+def test_control_the_admin_may_do_all_of_it(admin):
     assert len(allowed(admin)) == (len(PROBES) - 1) * 6
+
+
+def test_the_archiver_reads_and_writes_everywhere_and_deletes_in_hot_only(here, admin):
+    may = allowed(store.client(here, "archiver"))
+    assert {probe for probe, bucket, _ in may if bucket == HOT} == set(PROBES) - {"policy", "versioning"}
+    for cold in (ARCHIVE, DEEP):
+        assert {probe for probe, bucket, _ in may if bucket == cold} == set(PROBES) - {"policy", "versioning"} - DELETES
+
+
+def test_the_reaper_reads_everywhere_and_deletes_outside_hot_only(here, admin):
+    may = allowed(store.client(here, "reaper"))
+    assert {probe for probe, bucket, _ in may if bucket == HOT} == READS
+    for cold in (ARCHIVE, DEEP):
+        assert {probe for probe, bucket, _ in may if bucket == cold} == READS | DELETES
+
+
+def test_an_older_installation_gains_the_keys_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("NEVE_HOME", str(tmp_path))
+    monkeypatch.setenv("NEVE_STORE__ENDPOINT_URL", "http://127.0.0.1:8106")
+    monkeypatch.setenv("NEVE_PORT", "8000")
+    older = Instance(load())
+    (older.secrets).mkdir(parents=True)
+    kept = "[archiver]\naws_access_key_id = A\naws_secret_access_key = B"
+    (older.secrets / "credentials").write_text(kept)
+    made = store.credentials(older)
+    assert set(made) == {"archiver", "broker", "mounts", "reaper", "setup"}
+    assert made["archiver"] == {"aws_access_key_id": "A", "aws_secret_access_key": "B"}
+    assert store.credentials(older) == made
+    assert (older.secrets / "credentials").read_text().startswith(kept)
 
 
 def test_a_notebooks_keys_read_their_project_in_hot_and_archive_and_nothing_else(notebook):
@@ -119,13 +161,13 @@ def test_the_broker_can_only_assume_the_role(here, admin):
     assert assume(here, "broker")["SessionToken"]
 
 
-@pytest.mark.parametrize("profile", ["mounts", "archiver"])
+@pytest.mark.parametrize("profile", ["mounts", "archiver", "reaper"])
 def test_nobody_else_can_assume_it(here, profile):
     with pytest.raises(ClientError, match="AccessDenied"):
         assume(here, profile)
 
 
-@pytest.mark.parametrize("profile", ["broker", "mounts"])
+@pytest.mark.parametrize("profile", ["broker", "mounts", "archiver", "reaper"])
 def test_neither_of_them_can_make_keys(here, profile):
     iam = store.client(here, profile, "iam")
     for action in (iam.list_users, lambda: iam.create_access_key(UserName="archiver"), lambda: iam.create_user(UserName="evil")):

@@ -47,6 +47,7 @@ def test_the_whole_way_by_command_line(bench: Bench):
         later = ["--now", "2030-01-02"]
     assert "2 copies in archive are left to `archiver reaper`" in tiered.stdout
     assert run(bench, "reaper", "--once", *later).returncode == 0
+    assert run(bench, "tier", *later).returncode == 0  # one tier after the other: now hot
     assert json.loads(run(bench, "status", "saxs/run1", "--json").stdout)["tier"] == "deep"
     back = json.loads(run(bench, "restore", "run1", "--days", "2", "--json").stdout)
     assert (back["state"], back["files_total"], back["keep_days"]) == ("requested", 2, 2)

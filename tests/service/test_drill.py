@@ -12,9 +12,10 @@ import pytest
 from fixtures.archive import Bench, settings_toml
 from fixtures.glacier import Glacier
 from fixtures.processes import wait_until
+from fixtures.site import Site
 from typer.testing import CliRunner
 
-from archiver import describe, drill
+from archiver import describe, drill, restore
 from archiver.api.health import Health
 from archiver.cli import cli
 from archiver.errors import StoreUnavailable
@@ -28,7 +29,7 @@ FILES = {"a.bin": b"a" * 1000, "sub/b.bin": bytes(range(256)) * 40, "empty": b""
 @pytest.fixture
 def bench(bench_on: Callable[..., Bench]) -> Iterator[Bench]:
     """Archive and deep take bundles; deep is recalled, as by a robot, in a minute."""
-    made = bench_on(archive={"bundles": True}, deep={"bundles": True, "recall": "always", "recall_wait": "PT1M"})
+    made = bench_on(archive={"bundles": True}, deep={"bundles": True, "recall": "always", "recall_wait": "PT1M", "recall_keep": "P1D"})
     yield made
     made.give_back()
 
@@ -175,21 +176,31 @@ def test_bytes_that_differ_fail_the_drill_are_shouted_and_mended(bench: Bench):
 def test_recalls_are_shared_with_a_restore_and_what_lapses_is_asked_for_again(bench: Bench):
     dataset = bench.ingest("run1", FILES)
     bench.settle()
+    bench.turn(days=731)  # only deep is left
+    for _ in range(4):
+        bench.settle()
+        bench.turn(hours=2)
+    bench.settle()
+    assert bench.read(dataset, "a.bin") is None
+    asked = restore.request(bench.archive, "alice", "run1", None, 3, None)
+    bench.settle()
+    held(bench, "deep")
+    assert turns(bench).state is DrillState.PASSED
+    with bench.archive.ledger.read() as tx:
+        assert tx.restore(asked.id).ready_at is not None
+    assert events(bench, dataset).count("recall.asked") == 1
+    bench.turn(days=2)
+    bench.settle()  # that recall has lapsed
     held(bench, "deep")
     drill.run(bench.archive)
-    bench.settle()  # asked
-    with bench.archive.ledger.read() as tx:
-        copy = next(c for c in tx.copies(dataset.id) if c.tier == "deep" and c.key.endswith(".tar"))
-    with bench.archive.ledger.begin() as tx:
-        shared = tx.recall_for(copy, dataset.id)
-        assert shared.asked_at == bench.now
     bench.turn(minutes=2)
-    bench.settle()  # readable for seven days
-    bench.turn(days=8)
-    bench.settle()  # lapsed
+    bench.settle()
+    bench.settle()
+    bench.turn(days=2)  # and so has the next, before anybody read
+    bench.settle()
     assert last(bench).state is DrillState.RUNNING
     assert turns(bench).state is DrillState.PASSED
-    assert events(bench, dataset).count("recall.asked") == 2
+    assert events(bench, dataset).count("recall.asked") == 3
 
 
 def test_a_drill_that_is_cut_short_goes_on_and_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch):
@@ -271,3 +282,17 @@ def test_nothing_to_drill_is_said(bench: Bench):
     drill.run(bench.archive)
     with bench.archive.ledger.read() as tx:
         assert tx.drills(1) == []
+
+
+def test_the_api_lists_them_and_names_datasets_to_those_who_may_see_them(site: Site):
+    with site.bench.archive.ledger.begin() as tx:
+        for name in ("saxs/run-0", "weather/core-1"):
+            planned = tx.plan_drill(tx.dataset(site.ids[name]), "archive", "a test's")
+            tx.change("drill", planned, DrillState.RUNNING)
+            tx.change("drill", tx.drill(planned.id), DrillState.FAILED, ended_at=tx.at, error=f"{name} differs")
+    shown = site.as_("root").json("/api/v1/drills")["items"]
+    assert [(d["dataset"], d["error"]) for d in shown] == [("weather/core-1", "weather/core-1 differs"), ("saxs/run-0", "saxs/run-0 differs")]
+    shown = site.as_("bob").json("/api/v1/drills", limit=200)["items"]
+    assert [(d["dataset"], d["state"], d["error"]) for d in shown] == [("weather/core-1", "failed", None), (None, "failed", None)]
+    assert site.as_("bob").get("/api/v1/drills?limit=0").status_code == 422
+    assert site.client().get("/api/v1/drills").status_code == 401

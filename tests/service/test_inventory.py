@@ -46,9 +46,11 @@ def dataset(bench: Bench) -> Iterator[Dataset]:
     yield made
     for _ in range(3):  # what a test has broken is mended
         losses.settle(bench.archive)
-        bench.turn(minutes=10)
         bench.settle()
-    listed(bench)
+        if not findings(bench) and not check(bench.archive):
+            break
+        bench.turn(minutes=10)
+        listed(bench, *{tier for tier, _, _ in findings(bench)})
     assert findings(bench) == []
     assert check(bench.archive) == []
 
@@ -60,7 +62,7 @@ def copy_in(bench: Bench, dataset: Dataset, tier: str, name: str = "a.bin") -> C
 
 def listed(bench: Bench, *tiers: str) -> dict[str, dict[str, int]]:
     """Full listings, now: the counts by tier."""
-    return {tier: inventory.full(bench.archive, tier)["counts"] for tier in tiers or bench.archive.tiers}
+    return {tier: inventory.full(bench.archive, tier)["counts"] for tier in tiers}
 
 
 def findings(bench: Bench) -> list[tuple[str, str, str]]:
@@ -86,7 +88,7 @@ def delete(bench: Bench, tier: str, key: str) -> None:
 
 
 def test_nothing_is_found_where_all_is_right_and_the_listing_is_noted(bench: Bench, dataset: Dataset):
-    counts = listed(bench)
+    counts = listed(bench, *bench.archive.tiers)
     with bench.archive.ledger.read() as tx:
         note = json.loads(tx.note("listing.deep") or "{}")
     assert findings(bench) == []
@@ -126,8 +128,7 @@ def test_a_copy_of_another_size_is_made_anew(bench: Bench, dataset: Dataset, mon
     assert bench.read(dataset, "a.bin", "archive") == FILES["a.bin"]
 
 
-@pytest.mark.parametrize("tier", ["hot", "archive"])
-@pytest.mark.parametrize("cover", ["a version", "a delete marker", "both"])
+@pytest.mark.parametrize(("tier", "cover"), [("hot", "a version"), ("hot", "both"), ("archive", "a version"), ("archive", "a delete marker")])
 def test_what_covers_our_copy_ends_once_ours_is_proven(bench: Bench, dataset: Dataset, tier: str, cover: str):
     ours = copy_in(bench, dataset, tier)
     if cover != "a delete marker":

@@ -55,7 +55,8 @@ def test_gnu_tar_extracts_it(tmp_path: Path):
     contents = {b"a.dat": b"x" * 700, "deep/été 1.txt".encode(): b"", b"deep/" + b"n" * 180 + b".csv": b"1,2\n", b"bad\xff.bin": b"\0" * 512}
     (tmp_path / "b.tar").write_bytes(build(contents)[1])
     done = subprocess.run(["tar", "-xf", "b.tar"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stderr.replace("tar: Ignoring unknown extended header keyword 'hdrcharset'\n", "")  # of the name that is no UTF-8; it is kept
+    assert (done.returncode, said) == (0, "")
     for path, content in contents.items():
         assert Path(bytes(tmp_path).decode(), path.decode("utf-8", "surrogateescape")).read_bytes() == content
     assert (tmp_path / "a.dat").stat().st_mtime == int(WHEN.timestamp())
