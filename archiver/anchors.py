@@ -44,7 +44,7 @@ def run(archive: Archive) -> None:
         if last.day > day:
             log.warning("no anchor for %s: the last one is of %s; see this machine's clock", day, last.day)
         return
-    tier = archive.tiers[_tier(archive)]
+    tier = archive.tiers[tier_of(archive)]
     key = f"{PREFIX}{day}.json"
     header = {
         "anchor": day,
@@ -75,7 +75,8 @@ def run(archive: Archive) -> None:
             tx.set_note(_MARKS, f"{through} {newest}")
 
 
-def _tier(archive: Archive) -> str:
+def tier_of(archive: Archive) -> str:
+    """The tier that anchors lie in."""
     return "archive" if "archive" in archive.tiers else next((name for name in archive.tiers if name != policy.HOT), policy.HOT)
 
 

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from archiver import describe, guards, markers, reception, transfer
 from archiver.archive import Archive, utc_now
 from archiver.config import Settings
-from archiver.errors import PortInUse, PublicError, WrongSetting
+from archiver.errors import LedgerUnavailable, PortInUse, PublicError, WrongSetting
 from archiver.identity import Identity, has_profile
 from archiver.ledger import Ledger
 from archiver.model import Dataset, Restore, TransferState
@@ -45,7 +45,11 @@ def open_archive(
     """
     ledger = Ledger(settings.ledger_url, clock, after_commit)
     if check:
-        ledger.check_revision()
+        try:
+            ledger.check_revision()
+        except LedgerUnavailable:
+            ledger.dispose()
+            raise
     return Archive(settings, ledger, {name: Tier(name, settings) for name in settings.tiers}, wall)
 
 

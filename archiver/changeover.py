@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from archiver import guards, policy
 from archiver.archive import Archive
@@ -18,6 +19,8 @@ from archiver.errors import WrongSetting
 from archiver.ledger import Transaction
 
 log = logging.getLogger(__name__)
+
+Keep = Mapping[str, timedelta | None]
 
 NOTE = "policy"
 """Note: the settings under which the last decisions were made."""
@@ -69,13 +72,18 @@ def _why(tx: Transaction, before: str, settings: Settings) -> str | None:
 def ended_sooner_percent(tx: Transaction, before: Settings, after: Settings, now: datetime) -> float:
     """On how much of the data (percent of the bytes of closed datasets) age's claims that last still would end sooner, in any tier."""
     whole = sooner = 0
+    keeps: dict[tuple[str, str], tuple[Keep, Keep]] = {}
     for group in tx.same_age():
         size = max(group.size_bytes, group.datasets)  # data without bytes are data, too
         whole += size
-        ends = {claim.tier: claim.until for claim in policy.age_claims(group, after, now)}
-        for claim in policy.age_claims(group, before, now):
-            end = ends.get(claim.tier, now)
-            if end is not None and (claim.until is None or end < claim.until):
+        who = (group.project, group.instrument)
+        if who not in keeps:
+            keeps[who] = before.rules_for(*who).keep, after.rules_for(*who).keep
+        old, new = keeps[who]
+        ends = policy.age_ends(group, new, after)
+        for tier, until in policy.age_ends(group, old, before).items():
+            end = ends.get(tier, now)
+            if end is not None and (until is None or max(end, now) < until):
                 sooner += size
                 break
     return 100 * sooner / whole if whole else 0.0

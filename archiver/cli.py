@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +31,7 @@ from archiver.doctor import examine
 from archiver.errors import PublicError
 from archiver.ledger import Ledger
 from archiver.ledger.browse import Query
+from archiver.rebuild import rebuild
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps copies true to claims, and proves it.")
 ledger_cli = typer.Typer(no_args_is_help=True, help="The ledger itself.")
@@ -252,6 +254,21 @@ def ledger_upgrade(context: typer.Context) -> None:
     settings = settings_of(context)
     Ledger(settings.ledger_url).upgrade()
     out.print("The ledger is of this program's revision.")
+
+
+@ledger_cli.command("rebuild")
+def ledger_rebuild(context: typer.Context, as_json: Json = False) -> None:
+    """Make an empty ledger again from manifests and location records; nothing is dropped until `archiver release`."""
+    report = rebuild(archive_of(context), lambda name: None if as_json else out.print(f"found {name}", markup=False))
+    if as_json:
+        print_json(asdict(report))
+        return
+    out.print(f"{report.datasets} dataset(s), {report.files} file(s), {report.copies} copies, of which {report.proven_anew} were proven anew.")
+    for problem in report.problems:
+        out.print(f"Not as it should be: {problem}", markup=False)
+    for unknown in report.cannot_know:
+        out.print(f"Not in the stores: {unknown}", markup=False)
+    out.print("Run `archiver inventory --full`, then `archiver release`.")
 
 
 @ledger_cli.command("check")

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from archiver import guards, policy
+from archiver import guards, locations, policy
 from archiver.archive import STUB_NAME, Archive, view
 from archiver.errors import ProofFailed, StoreUnavailable
 from archiver.guards import Guard
@@ -109,6 +109,9 @@ def _carry_out(
     if new:
         marked, revoked, why = _check(archive, dataset_id, new, found)
         checked += marked
+    if checked:  # where what remains lies, and that this goes, is in the store before it goes (rule 11)
+        locations.write_all(archive, dataset_id)
+        locations.write(archive, dataset_id, tier.name)
     ended = _end(archive, dataset_id, tier, checked) if checked else 0
     if ended < len(checked):
         why = f"the store keeps {len(checked) - ended} version(s); the log of the {tier.identity} says why"

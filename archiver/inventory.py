@@ -19,6 +19,7 @@ While drops are held (`archiver release`), differences are written down and noth
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from typing import Any
 
 from archiver import guards, losses, policy
 from archiver.archive import STUB_NAME, Archive
-from archiver.errors import ProofFailed
+from archiver.errors import ProofFailed, StoreUnavailable
 from archiver.ledger import Transaction
 from archiver.model import Copy, Dataset, Finding, FindingKind, LeftoverState, Object
 from archiver.proof import prove
@@ -36,6 +37,7 @@ from archiver.storage import Listed, Tier, Vanished
 
 EVERY = timedelta(minutes=1)
 """How often `run` shall come; each run compares at most `listing_keys_per_s` keys for each of these seconds."""
+_RUN_S = 60.0  # a run is over then, however much room it has left: other chores wait
 _EARLY = 0.9  # a listing begins this part of `listing_every` after the last one did, so that it has ended in time
 _STALE = timedelta(days=1)  # a cursor that has not moved for so long is no good any more
 _CHUNK = 200
@@ -59,18 +61,39 @@ class Cursor:
 def run(archive: Archive) -> None:
     """The chore: go on with the listings that are due, for as many keys as may be compared until it comes again."""
     room = int(archive.settings.proof.listing_keys_per_s * EVERY.total_seconds())
+    until = time.monotonic() + _RUN_S
+    away: StoreUnavailable | None = None
     for tier in archive.tiers.values():
-        with archive.ledger.read() as tx:
-            cursor = _cursor(tx, tier.name, archive.settings.proof.listing_every)
-        while cursor is not None and room > 0:
-            room -= _step(archive, tier, cursor)
-            with archive.ledger.begin() as tx:
-                cursor.moved_at = tx.at.isoformat()
-                if cursor.phase != "ended":
-                    tx.set_note(f"listing-cursor.{tier.name}", json.dumps({**vars(cursor), "counts": dict(cursor.counts)}))
-                    continue
+        try:
+            _review(archive, tier)
+            room = _go_on(archive, tier, room, until)
+        except StoreUnavailable as error:  # the others have their turn
+            away = error
+    if away is not None:
+        raise away
+
+
+def _review(archive: Archive, tier: Tier) -> None:
+    """What covers a copy is shouted, so its end is not left to the next listing."""
+    with archive.ledger.read() as tx:
+        look, covered = _Look(archive, tier, Counter(), tx.at), tx.findings(tier=tier.name, kinds=[FindingKind.COVERED], limit=_CHUNK)
+    for finding in covered:
+        look.again(finding)
+
+
+def _go_on(archive: Archive, tier: Tier, room: int, until: float) -> int:
+    """Go on with a tier's listing while there is room for keys, and time; returns the room that is left."""
+    with archive.ledger.read() as tx:
+        cursor = _cursor(tx, tier.name, archive.settings.proof.listing_every)
+    while cursor is not None and room > 0 and time.monotonic() < until:
+        room -= _step(archive, tier, cursor)
+        with archive.ledger.begin() as tx:
+            cursor.moved_at = tx.at.isoformat()
+            if cursor.phase == "ended":
                 _end(tx, tier.name, cursor)
-                cursor = None
+                return room
+            tx.set_note(f"listing-cursor.{tier.name}", json.dumps({**vars(cursor), "counts": dict(cursor.counts)}))
+    return room
 
 
 def full(archive: Archive, tier: str, progress: Callable[[int], None] = lambda _keys: None) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from archiver.errors import WrongUse
 
 _MAX_KEY_BYTES = 1024
 _MAX_PART_BYTES = 240
+MANIFESTS = ".neve/manifests/"
+LOCATIONS = ".neve/locations/"
 _RESERVED = re.compile(r"NEVE-BUNDLE-\d+\.tar")
 _UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
 
@@ -72,6 +74,11 @@ def bundle_key(dataset_prefix: str, number: int) -> str:
     return f"{dataset_prefix}/{BUNDLE_NAME.format(number=number)}"
 
 
+def location_key(dataset_prefix: str) -> str:
+    """The key of a dataset's location record, in each tier's own bucket."""
+    return f"{LOCATIONS}{dataset_prefix}.json"
+
+
 def manifest_key(dataset_prefix: str) -> str:
     """The key of a dataset's manifest, outside every project's prefix."""
-    return f".neve/manifests/{dataset_prefix}.json"
+    return f"{MANIFESTS}{dataset_prefix}.json"

@@ -122,17 +122,20 @@ def born(dataset: Aged, settings: Settings) -> datetime:
     return dataset.received_at
 
 
+def age_ends(dataset: Aged, keep: Mapping[str, timedelta | None], settings: Settings) -> dict[str, datetime | None]:
+    """Until when age wants a dataset in each tier that keeps so long (None: for ever), passed or not."""
+    start = born(dataset, settings)
+    found = {name: None if time is None else start + time for name, time in keep.items()}
+    hot = found.get(HOT)
+    if hot is not None:
+        found[HOT] = max(hot, dataset.received_at + settings.policy.settle)
+    return found
+
+
 def age_claims(dataset: Aged, settings: Settings, now: datetime) -> list[AgeClaim]:
     """The tiers in which age wants a dataset now, nearest first, each with its end."""
-    start = born(dataset, settings)
-    claims = []
-    for name, keep in settings.rules_for(dataset.project, dataset.instrument).keep.items():
-        until = None if keep is None else start + keep
-        if until is not None and name == HOT:
-            until = max(until, dataset.received_at + settings.policy.settle)
-        if until is None or now < until:
-            claims.append(AgeClaim(name, until))
-    return claims
+    keep = settings.rules_for(dataset.project, dataset.instrument).keep
+    return [AgeClaim(name, until) for name, until in age_ends(dataset, keep, settings).items() if until is None or now < until]
 
 
 def copies_min(dataset: Dataset, settings: Settings, now: datetime) -> int:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from archiver import changeover, chores, drop, guards, plan, policy, recall, restore, transfer
+from archiver import changeover, chores, drop, guards, locations, plan, policy, recall, restore, transfer
 from archiver.archive import Archive, view
 from archiver.errors import LedgerUnavailable, NotFound, StoreUnavailable
 from archiver.guards import Guard
@@ -83,6 +83,7 @@ class Worker:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
         done |= self._reap_transfers() | self._reap(self._drops)
         done |= self._each(self._restores(), "restore")
+        done |= self._each([lambda: locations.write_due(self.archive)], "location record")
         return bool(done or self._transfers or self._drops)
 
     def _plan(self) -> bool:

@@ -35,7 +35,9 @@ def settings_of(context: typer.Context) -> config.Settings:
 
 def archive_of(context: typer.Context, now: str | None = None) -> Archive:
     """The archive, acting at `now` if that is given."""
-    return app.open_archive(settings_of(context), clock(now))
+    archive = app.open_archive(settings_of(context), clock(now))
+    context.call_on_close(archive.ledger.dispose)
+    return archive
 
 
 def clock(now: str | None) -> Callable[[], datetime]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from archiver import guards
+from archiver import guards, rebuild
 from archiver.archive import Archive
 from archiver.commands.context import Json, archive_of, out, print_json
 from archiver.errors import Conflict, PublicError, WrongUse
@@ -61,6 +61,9 @@ def held(archive: Archive) -> list[str]:
 
 def refusal(archive: Archive) -> PublicError | None:
     """What has to be put right before anybody may release; None: nothing."""
+    wanting = rebuild.refusal(archive)
+    if wanting is not None:
+        return wanting
     wrong = [why for why in guards.store_clocks(archive).values() if why is not None]
     return Conflict(wrong[0], "Then run `archiver release` again.") if wrong else None
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from archiver import chain, model
 from archiver.ledger import tables as t
@@ -145,6 +146,12 @@ class Base:
             instrument, name, seq, digest = self.connection.execute(newest).one()
             held = self._heads[dataset_id] = _Head(f"{instrument}/{name}", seq, digest)
         return held
+
+    def relocate(self, dataset_id: int, tier: str) -> None:
+        """A dataset's copies in a tier have changed: its location record there is due."""
+        insert = sqlite.insert if self.connection.dialect.name == "sqlite" else postgresql.insert
+        row = insert(t.location).values(dataset_id=dataset_id, tier=tier, dirty_at=self.at)
+        self.connection.execute(row.on_conflict_do_update(index_elements=["dataset_id", "tier"], set_={"dirty_at": self.at}))
 
     def look(self, dataset_id: int) -> None:
         """Have the worker compare this dataset's copies with its claims at its next turn."""

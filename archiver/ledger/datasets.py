@@ -230,6 +230,7 @@ class Datasets(Base):
     def lose_copy(self, copy: model.Copy, dataset_id: int, why: str) -> None:
         """A copy is not in the store, or not what it should be: it no longer counts, and is made anew if it is claimed."""
         self.connection.execute(sa.update(t.copy).where(t.copy.c.id == copy.id).values(dropped_at=self.at))
+        self.relocate(dataset_id, copy.tier)
         self.event(dataset_id, "copy.lost", {"copy_id": copy.id, "tier": copy.tier, "key": copy.key, "version_id": copy.version_id, "why": why})
         self.look(dataset_id)
 

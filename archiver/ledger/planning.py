@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class SameAge:
-    """Closed datasets of one project and instrument, received on one day and acquired on one day, together; times are the day's latest."""
+    """Closed datasets of one project and instrument, received on one day and acquired on one day, together; times are the day's end."""
 
     project: str
     instrument: str
@@ -109,22 +110,13 @@ class Planning(Base):
     def same_age(self) -> Iterator[SameAge]:
         """All closed datasets, those of the same age together; one at a time, whatever their number."""
         c = t.dataset.c
-        day_received, day_acquired = sa.func.date(c.received_at), sa.func.date(c.acquired_at)
-        select = (
-            sa.select(
-                c.project,
-                c.instrument,
-                sa.func.max(c.received_at, type_=t.UtcDateTime),
-                sa.func.max(c.acquired_at, type_=t.UtcDateTime),
-                sa.func.count(),
-                sa.func.sum(c.size_bytes),
-            )
-            .where(c.state == model.DatasetState.CLOSED)
-            .group_by(c.project, c.instrument, day_received, day_acquired)
-        )
-        for row in self.connection.execute(select, execution_options={"yield_per": 1000}):
-            project, instrument, received_at, acquired_at, datasets, size = row
-            yield SameAge(project, instrument, received_at, acquired_at, datasets, int(size))
+        # One text to sort by is twice as fast as four columns; no name has a line break.
+        day_received, day_acquired = (sa.func.substr(sa.cast(column, sa.Text), 1, 10) for column in (c.received_at, c.acquired_at))
+        alike = c.project + "\n" + c.instrument + "\n" + day_received + "\n" + sa.func.coalesce(day_acquired, "")
+        grouped = sa.select(alike.label("alike"), sa.func.count(), sa.func.sum(c.size_bytes)).where(c.state == model.DatasetState.CLOSED)
+        for key, datasets, size in self.connection.execute(grouped.group_by("alike"), execution_options={"yield_per": 1000}):
+            project, instrument, received, acquired = key.split("\n")
+            yield SameAge(project, instrument, _end_of(received), _end_of(acquired) if acquired else None, datasets, int(size))
 
     def tiers_in_use(self) -> list[str]:
         """The tiers that hold live copies, by name; found by steps over an index, whatever the number of copies."""
@@ -143,3 +135,8 @@ class Planning(Base):
         select = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(c.size_bytes), 0)).where(c.state == model.RestoreState.AWAITING_APPROVAL)
         row = self.connection.execute(select).one()
         return int(row[0]), int(row[1])
+
+
+@lru_cache(maxsize=4096)
+def _end_of(day: str) -> datetime:
+    return datetime.combine(date.fromisoformat(day), time.max, UTC)

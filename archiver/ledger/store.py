@@ -32,14 +32,16 @@ from archiver.ledger.findings import Findings
 from archiver.ledger.history import History
 from archiver.ledger.holds import Holds
 from archiver.ledger.leases import Leases
+from archiver.ledger.locations import Locations
 from archiver.ledger.messages import Messages
 from archiver.ledger.planning import Planning
 from archiver.ledger.quotes import Quotes
+from archiver.ledger.rebuilding import Rebuilding
 
 __all__ = ["Ledger", "Moved", "Transaction"]
 
 
-class Transaction(Datasets, Leases, History, Browse, Holds, Messages, Quotes, Planning, Findings, Drills):
+class Transaction(Datasets, Leases, History, Browse, Holds, Messages, Quotes, Planning, Findings, Drills, Locations, Rebuilding):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
 
 

@@ -151,6 +151,7 @@ class Work(Queues):
             proof=proof,
             proven_at=self.at,
         )
+        self.relocate(transfer.dataset_id, transfer.tier)
         obj = self._one(model.Object, sa.select(t.object_).where(t.object_.c.id == transfer.object_id))
         assert obj is not None
         self.connection.execute(

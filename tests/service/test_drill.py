@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -12,15 +13,16 @@ import pytest
 from fixtures.archive import Bench, settings_toml
 from fixtures.glacier import Glacier
 from fixtures.processes import wait_until
-from fixtures.site import Site
+from fixtures.site import ALL, Browser, TokenTable
 from typer.testing import CliRunner
 
-from archiver import describe, drill, restore
+from archiver import auth, describe, drill, restore
 from archiver.api.health import Health
 from archiver.cli import cli
 from archiver.errors import StoreUnavailable
 from archiver.ledger import tables as t
 from archiver.model import Dataset, Drill, DrillState
+from archiver.pages import create_site
 from archiver.storage import Tier
 
 FILES = {"a.bin": b"a" * 1000, "sub/b.bin": bytes(range(256)) * 40, "empty": b""}
@@ -284,15 +286,24 @@ def test_nothing_to_drill_is_said(bench: Bench):
         assert tx.drills(1) == []
 
 
-def test_the_api_lists_them_and_names_datasets_to_those_who_may_see_them(site: Site):
-    with site.bench.archive.ledger.begin() as tx:
-        for name in ("saxs/run-0", "weather/core-1"):
-            planned = tx.plan_drill(tx.dataset(site.ids[name]), "archive", "a test's")
+def test_the_api_lists_them_and_names_datasets_to_those_who_may_see_them(bench: Bench):
+    hub = TokenTable()
+    hub.add("bob", "ice-cores")
+    hub.add("root", scopes=[*ALL, auth.ADMIN])
+    made = [bench.ingest("run1", {"x": b"x"}), bench.ingest("core1", {"x": b"x"}, "ice-cores", "weather")]
+    with bench.archive.ledger.begin() as tx:
+        for dataset in made:
+            planned = tx.plan_drill(dataset, "archive", "a test's")
             tx.change("drill", planned, DrillState.RUNNING)
-            tx.change("drill", tx.drill(planned.id), DrillState.FAILED, ended_at=tx.at, error=f"{name} differs")
-    shown = site.as_("root").json("/api/v1/drills")["items"]
-    assert [(d["dataset"], d["error"]) for d in shown] == [("weather/core-1", "weather/core-1 differs"), ("saxs/run-0", "saxs/run-0 differs")]
-    shown = site.as_("bob").json("/api/v1/drills", limit=200)["items"]
-    assert [(d["dataset"], d["state"], d["error"]) for d in shown] == [("weather/core-1", "failed", None), (None, "failed", None)]
-    assert site.as_("bob").get("/api/v1/drills?limit=0").status_code == 422
-    assert site.client().get("/api/v1/drills").status_code == 401
+            tx.change("drill", tx.drill(planned.id), DrillState.FAILED, ended_at=tx.at, error=f"{dataset.name} differs")
+    site = create_site(bench.archive, hub)
+    with asyncio.Runner() as runner:
+        root, bob, nobody = (Browser(site, runner, token) for token in ("token-of-root", "token-of-bob", None))
+        shown = [(d["dataset"], d["error"]) for d in root.json("drills")["items"]]
+        assert shown == [("weather/core1", "core1 differs"), ("saxs/run1", "run1 differs")]
+        shown = [(d["dataset"], d["state"], d["error"]) for d in bob.json("drills", limit=200)["items"]]
+        assert shown == [("weather/core1", "failed", None), (None, "failed", None)]
+        assert bob.get("api/v1/drills?limit=0").status_code == 422
+        assert nobody.get("api/v1/drills").status_code == 401
+        for browser in (root, bob, nobody):
+            runner.run(browser.http.aclose())

@@ -59,7 +59,7 @@ def age_to_deep(bench: Bench) -> None:
 
 
 def state_after_work(bench: Bench, asked: int) -> RestoreState:
-    bench.settle()
+    Worker(bench.archive).settle()
     with bench.archive.ledger.read() as tx:
         return tx.restore(asked).state
 

@@ -348,10 +348,10 @@ def test_every_event_is_chained_and_a_missing_dataset_is_an_error(ledger: Ledger
 
 def test_many_rows_move_in_one_step_or_not_at_all(ledger: Ledger):
     with ledger.begin() as tx:
-        ids = [tx.add_object(1, ObjectKind.FILE, f"k{n}", 1) for n in range(700)]
+        ids = [tx.add_object(1, ObjectKind.FILE, f"k{n}", 1) for n in range(520)]
         transfers = [tx.transfer(tx.plan_transfer(tx.object(i), "deep", source_uri="file:///a")) for i in ids]
     with ledger.begin() as tx:
-        tx.change("transfer", transfers[650], TransferState.CANCELLED)
+        tx.change("transfer", transfers[510], TransferState.CANCELLED)
     with pytest.raises(Moved), ledger.begin() as tx:
         tx.change_all("transfer", transfers, TransferState.COPYING)
     with ledger.read() as tx:

@@ -22,6 +22,16 @@ def upgrade() -> None:
     _new_tables()
     _new_columns()
     _chain()
+    _locate()
+
+
+def _locate() -> None:
+    """No location record is written yet: all are due."""
+    op.execute(
+        "INSERT INTO location (dataset_id, tier, dirty_at) SELECT DISTINCT object.dataset_id, copy.tier, copy.proven_at FROM copy "
+        "JOIN object ON object.id = copy.object_id WHERE copy.dropped_at IS NULL AND copy.proven_at = (SELECT max(newest.proven_at) "
+        "FROM copy AS newest JOIN object AS its ON its.id = newest.object_id WHERE its.dataset_id = object.dataset_id AND newest.tier = copy.tier)"
+    )
 
 
 def _new_tables() -> None:

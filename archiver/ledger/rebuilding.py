@@ -1,0 +1,52 @@
+"""Writing into an empty ledger what manifests and location records say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver import model
+from archiver.ledger import tables as t
+from archiver.ledger.base import Base
+
+
+class Rebuilding(Base):
+    """For `archiver ledger rebuild` only: rows as they were, without the steps that led to them."""
+
+    def is_empty(self) -> bool:
+        """Whether no dataset is known."""
+        return self.connection.execute(sa.select(t.dataset.c.id).limit(1)).first() is None
+
+    def again_dataset(self, **values: Any) -> int:
+        """A closed dataset that a manifest describes; it is looked at once drops are released or time comes to it."""
+        return self._insert(t.dataset, state=model.DatasetState.CLOSED, look_at=self.at, **values)
+
+    def again_object(self, dataset_id: int, kind: model.ObjectKind, described: Mapping[str, Any]) -> int:
+        known = {name: described.get(name) for name in ("key", "size_bytes", "sha256", "crc64nvme")}
+        return self._insert(t.object_, dataset_id=dataset_id, kind=kind, **known)
+
+    def again_file(self, **values: Any) -> int:
+        return self._insert(t.file, state=model.FileState.RECEIVED, **values)
+
+    def again_members(self, bundle_id: int, places: Iterable[tuple[int, int]]) -> None:
+        """`places`: (object id, offset in bytes)."""
+        rows = [{"bundle_id": bundle_id, "object_id": object_id, "offset_bytes": offset} for object_id, offset in places]
+        if rows:
+            self.connection.execute(sa.insert(t.member), rows)
+
+    def again_copy(self, obj: model.Object, tier: str, version_id: str, storage_class: str, proof: model.Proof, proven_at: datetime) -> int:
+        """A copy that was found in the store, and how it is proven."""
+        self.relocate(obj.dataset_id, tier)
+        return self._insert(
+            t.copy,
+            object_id=obj.id,
+            tier=tier,
+            key=obj.key,
+            version_id=version_id,
+            storage_class=storage_class,
+            proof=proof,
+            proven_at=proven_at,
+        )

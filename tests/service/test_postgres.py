@@ -1,0 +1,146 @@
+"""The archive on PostgreSQL: a dataset's whole life, many hands on one dataset, a database that goes away and comes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fixtures.archive import Bench, settings_toml
+from fixtures.postgres import Postgres
+from fixtures.processes import wait_until
+from fixtures.store import S3Store
+from typer.testing import CliRunner
+
+from archiver import anchors, describe, restore
+from archiver.check import check
+from archiver.cli import cli
+from archiver.errors import LedgerUnavailable
+from archiver.ledger.browse import Query
+from archiver.model import RestoreState
+from archiver.worker import Worker
+
+ODD = "new\nline é.txt"
+
+
+@pytest.fixture
+def pg_bench(tmp_path: Path, store: S3Store, postgres: Postgres) -> Iterator[Bench]:
+    """An archive on PostgreSQL, with bundles in archive and deep."""
+    (tmp_path / "home").mkdir()
+    tiers = {"archive": {"bundles": True}, "deep": {"bundles": True, "recall": "always", "recall_wait": "PT1H"}}
+    text = settings_toml(tmp_path / "home", store, store.buckets("hot", "archive", "deep"), **tiers)
+    (tmp_path / "neve.toml").write_text(text + f'[ledger]\nurl = "{postgres.database()}"\n', "utf-8")
+    made = Bench(tmp_path, tmp_path / "neve.toml")
+    yield made
+    made.give_back()
+
+
+def test_a_datasets_life_on_postgresql(pg_bench: Bench):
+    bench = pg_bench
+    dataset = bench.ingest("run1", {"big": bytes(2 * 2**20), "small": b"1", ODD: b"odd", "empty": b""})
+    bench.settle()
+    anchors.run(bench.archive)
+    assert check(bench.archive) == []
+    bench.turn(days=61)
+    bench.settle()
+    bench.turn(hours=2)
+    bench.settle()
+    assert bench.tiers(dataset, "big") == {"archive", "deep"}
+    bench.turn(days=680)
+    bench.settle()
+    assert bench.tiers(dataset, "big") == {"deep"}
+    asked = restore.request(bench.archive, "alice", "run1", None, 2, None)
+    bench.settle()
+    bench.turn(hours=2)
+    bench.settle()
+    with bench.archive.ledger.read() as tx:
+        assert tx.restore(asked.id).state is RestoreState.READY
+        shown = describe.datasets(tx, bench.archive.settings, tx.search(Query(text="RUN"), 10))[0]
+        assert (shown["tier"], shown["restore"]["bytes_ready"]) == ("hot", 2 * 2**20 + 4)
+    assert bench.read(dataset, "small") == b"1"
+    anchors.run(bench.archive)
+    bench.turn(days=3)
+    bench.settle()
+    bench.turn(hours=2)
+    bench.settle()
+    assert "hot" not in bench.tiers(dataset, "big")
+    assert check(bench.archive) == []
+
+
+def test_many_hands_on_one_dataset_are_never_in_each_others_way(pg_bench: Bench):
+    """Workers' transfers, a planner and people, at once, on one dataset: no deadlock, no gap in its history."""
+    dataset = pg_bench.ingest("run1", {f"f{n}": b"%d" % n for n in range(12)})
+    failures: list[BaseException] = []
+
+    def hand(work: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001  # told below
+                failures.append(error)
+
+        return threading.Thread(target=run)
+
+    def people() -> None:
+        for turn in range(20):
+            with pg_bench.archive.ledger.begin("alice") as tx:
+                tx.event(dataset.id, "test", {"turn": turn})
+                tx.look(dataset.id)
+
+    hands = [hand(Worker(pg_bench.archive).settle), hand(Worker(pg_bench.archive).settle), hand(people)]
+    for one in hands:
+        one.start()
+    for one in hands:
+        one.join()
+    pg_bench.settle()
+    assert failures == []
+    assert check(pg_bench.archive) == []
+    assert pg_bench.tiers(dataset, "f0") == {"hot"}  # small: bundled elsewhere
+
+
+def test_a_worker_goes_on_when_the_database_is_back(pg_bench: Bench, postgres: Postgres, caplog: pytest.LogCaptureFixture):
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            Worker(pg_bench.archive).run(stop)
+        except BaseException as error:  # noqa: BLE001  # told below
+            failures.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        first = pg_bench.ingest("run1", {"big": bytes(2 * 2**20)})
+        wait_until(lambda: pg_bench.tiers(first) == {"hot", "archive", "deep"}, 30, "the worker works")
+        postgres.stop()
+        try:
+            with pytest.raises(LedgerUnavailable, match=r"The ledger at postgresql\+psycopg://neve@127.0.0.1.* does not answer"), pg_bench.archive.ledger.read():
+                pass
+            with pytest.raises(LedgerUnavailable):
+                pg_bench.archive.ledger.check_revision()
+            wait_until(lambda: "does not answer" in caplog.text, 30, "the worker has met it")
+            assert worker.is_alive()
+        finally:
+            postgres.start()
+        second = pg_bench.ingest("run2", {"big": bytes(2 * 2**20)})
+        wait_until(lambda: pg_bench.tiers(second) == {"hot", "archive", "deep"}, 30, "the worker goes on")
+    finally:
+        stop.set()
+        worker.join()
+    assert failures == []
+    assert check(pg_bench.archive) == []
+
+
+def test_a_wrong_revision_refuses_to_start_and_names_the_command(pg_bench: Bench):
+    with pg_bench.archive.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    for command in (["worker", "--once"], ["serve"], ["status"], ["ledger", "check"]):
+        answer = CliRunner().invoke(cli, ["--config", str(pg_bench.settings_file), *command])
+        assert isinstance(answer.exception, LedgerUnavailable)
+        assert "is of revision 0001, this program needs 0002. Run `archiver ledger upgrade`." in str(answer.exception)
+    with pg_bench.archive.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+    answer = CliRunner().invoke(cli, ["--config", str(pg_bench.settings_file), "ledger", "check"])
+    assert (answer.exit_code, answer.output) == (0, "Every invariant holds.\n")
