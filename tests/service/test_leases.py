@@ -20,10 +20,10 @@ from fixtures.processes import Process, wait_until
 from fixtures.store import S3Store
 
 from archiver.check import check
+from archiver.lease import Lessee
 from archiver.ledger import Ledger
 from archiver.ledger import tables as t
 from archiver.ledger.leases import Lease
-from archiver.lease import Lessee
 from archiver.model import ObjectKind, Proof, TransferState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

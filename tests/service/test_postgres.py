@@ -116,7 +116,8 @@ def test_a_worker_goes_on_when_the_database_is_back(pg_bench: Bench, postgres: P
         wait_until(lambda: pg_bench.tiers(first) == {"hot", "archive", "deep"}, 30, "the worker works")
         postgres.stop()
         try:
-            with pytest.raises(LedgerUnavailable, match=r"The ledger at postgresql\+psycopg://neve@127.0.0.1.* does not answer"), pg_bench.archive.ledger.read():
+            says = r"The ledger at postgresql\+psycopg://neve@127.0.0.1.* does not answer"
+            with pytest.raises(LedgerUnavailable, match=says), pg_bench.archive.ledger.read():
                 pass
             with pytest.raises(LedgerUnavailable):
                 pg_bench.archive.ledger.check_revision()

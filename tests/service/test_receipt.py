@@ -55,10 +55,8 @@ def verify(receipt: dict[str, Any], client: Any) -> dict[int, str]:
     before, hashes, number = chain["before"], {}, chain["links"][0]["seq"]
     for link in chain["links"]:
         assert link["seq"] == number
-        if "kind" in link:
-            said = digest([chain["dataset"], link["seq"], link["at"], link["actor"], link["kind"], link["detail"]])
-        else:
-            said = link["said"]
+        told = "kind" in link
+        said = digest([chain["dataset"], link["seq"], link["at"], link["actor"], link["kind"], link["detail"]]) if told else link["said"]
         before = hashes[number] = digest([before, said])
         assert before == link.get("hash", before)
         number += 1
