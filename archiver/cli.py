@@ -26,6 +26,7 @@ from archiver.commands import proofs
 from archiver.commands import reaper as reaper_command
 from archiver.commands import receipt as receipt_command
 from archiver.commands import release as release_command
+from archiver.commands import restores as restore_commands
 from archiver.commands.context import Common, Json, Now, archive_of, out, print_json, settings_of
 from archiver.doctor import examine
 from archiver.errors import PublicError
@@ -42,6 +43,8 @@ cli.add_typer(projects_cli, name="projects")
 cli.add_typer(instruments_cli, name="instruments")
 cli.command("hold")(hold_commands.hold)
 cli.add_typer(hold_commands.holds_cli, name="holds")
+cli.add_typer(restore_commands.restores_cli, name="restores")
+cli.add_typer(restore_commands.quota_cli, name="quota")
 cli.command("reaper")(reaper_command.reaper)
 cli.command("receipt")(receipt_command.receipt)
 cli.command("release")(release_command.release)
@@ -203,12 +206,17 @@ def restore_command(
     dataset: str,
     files: Annotated[str | None, typer.Option(help="Only the files whose path matches this glob.")] = None,
     days: Annotated[int | None, typer.Option(help="Days in hot, from ready.")] = None,
+    priority: Annotated[int, typer.Option(help="0 to 9; higher goes first.")] = 0,
+    quote: Annotated[bool, typer.Option("--quote", help="Say what it would mean, and bring nothing back.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it is ready.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring a dataset back to hot, at the path where it was."""
     archive = archive_of(context)
-    asked = restore.request(archive, "admin", dataset, files, days, None)
+    if quote:
+        restore_commands.quoted(archive, dataset, files, days, as_json=as_json)
+        return
+    asked = restore.request(archive, "admin", dataset, files, days, None, priority=priority, admin=True)
     if wait:
         asked = app.wait_for_restore(archive, asked.id, quiet=as_json)
     with archive.ledger.read() as tx:

@@ -10,7 +10,8 @@ from archiver import policy, restore
 from archiver.config import Settings
 from archiver.ledger import Transaction
 from archiver.ledger.browse import Coverage
-from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Event, File, Restore
+from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Event, File, Restore, Transfer
+from archiver.promises import Record
 
 Document = dict[str, Any]
 
@@ -147,9 +148,46 @@ def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
                 "bytes_ready": reached.bytes_ready,
                 "errors": [{"path": path, "reason": why} for path, why in reached.given_up],
                 "error": r.error,
+                "priority": r.priority,
+                "from_tier": r.from_tier,
+                "approved_by": r.approved_by,
             }
         )
     return found
+
+
+def transfers(tx: Transaction, page: Sequence[Transfer]) -> list[Document]:
+    """Transfers, for an admin."""
+    known = tx.datasets_numbered({one.dataset_id for one in page})
+    return [
+        {
+            "id": one.id,
+            "dataset_id": one.dataset_id,
+            "dataset": known[one.dataset_id].full_name,
+            "key": one.key,
+            "tier": one.tier,
+            "state": one.state,
+            "attempts": one.attempts,
+            "next_try_at": time(one.next_try_at),
+            "error": one.error,
+        }
+        for one in page
+    ]
+
+
+def promises(settings: Settings, page: Sequence[Record]) -> list[Document]:
+    """How promises were kept, by tier."""
+    return [
+        {
+            "tier": one.tier,
+            "back_within_s": settings.tiers[one.tier].back_within.total_seconds(),
+            "kept": one.kept,
+            "missed": one.missed,
+            "median_s": None if one.median is None else one.median.total_seconds(),
+            "p90_s": None if one.p90 is None else one.p90.total_seconds(),
+        }
+        for one in page
+    ]
 
 
 def _reached(tx: Transaction, r: Restore, dataset: Dataset, hot: Coverage | None, given_up: list[tuple[str, str]]) -> restore.Progress:

@@ -2,8 +2,9 @@
 
 Law 1: no copy is dropped unless what remains reaches `copies_min`, proven. Checked means: each copy that counts was found in the
 store by version, and its proof is younger than the fixity period, or was made anew just now; what remains is then counted once more
-here, whatever the plan said. Each state is written before its work: checked, then the store is asked, then dropped; a crash between
-is followed by the same again. A drop whose tier's guards hold (guards.py), or whose store keeps the version, waits in its state.
+here, whatever the plan said. Each state is written before its work: checked, then the location records (locations.py), then the store
+is asked, then dropped; a crash between is followed by the same again. A drop whose tier's guards hold (guards.py), or whose store keeps
+the version, waits in its state.
 """
 
 from __future__ import annotations
@@ -111,7 +112,6 @@ def _carry_out(
         checked += marked
     if checked:  # where what remains lies, and that this goes, is in the store before it goes (rule 11)
         locations.write_all(archive, dataset_id)
-        locations.write(archive, dataset_id, tier.name)
     ended = _end(archive, dataset_id, tier, checked) if checked else 0
     if ended < len(checked):
         why = f"the store keeps {len(checked) - ended} version(s); the log of the {tier.identity} says why"
@@ -154,6 +154,8 @@ def _check(archive: Archive, dataset_id: int, new: Sequence[Planned], found: dic
         if revoked:
             tx.look(dataset_id)
         tx.change_all("drop", [drop for drop, _, _ in checked], DropState.CHECKED)
+        for tier in {copy.tier for _, copy, _ in checked}:
+            tx.relocate(dataset_id, tier)
     return checked, sum(map(len, revoked.values())), why
 
 

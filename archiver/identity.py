@@ -1,7 +1,7 @@
 """As whom a store is spoken to (rule 6).
 
 Law: three identities, each with the least it needs. The everyday one reads and writes in every tier and ends things in hot only;
-the reaper ends copies in the others; what makes buckets is used by `archiver setup` alone.
+the reaper ends copies in the others, and writes nothing but location records; what makes buckets is used by `archiver setup` alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Location records: for each dataset and tier one small object that says which versions there are its proven copies.
 
 Law 6, rule 11: with manifests and these the ledger can be made again from the stores alone. A record is written after copies are
-proven and before one goes; a copy that is about to go is in it no more. Each lies in the bucket it tells of, class STANDARD.
+proven and before one goes; a copy whose drop is checked is in it no more. Each lies in the bucket it tells of, class STANDARD.
 """
 
 from __future__ import annotations

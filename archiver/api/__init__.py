@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
-from archiver.api import drill_routes, hold_routes, notice_routes, plan_routes, problems, receipt_routes, routes
+from archiver.api import drill_routes, hold_routes, notice_routes, plan_routes, problems, receipt_routes, restore_routes, routes
 from archiver.api.edge import Edge
 from archiver.api.health import Health
 from archiver.archive import Archive
@@ -37,6 +37,7 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
     )
     app.state.archive, app.state.hub, app.state.health = archive, hub, Health(archive)
     app.include_router(routes.api)
+    app.include_router(restore_routes.api)
     app.include_router(hold_routes.api)
     app.include_router(notice_routes.api)
     app.include_router(plan_routes.api)

@@ -68,14 +68,6 @@ class RestoreQuery(Asked):
     limit: int = Field(50, ge=1, le=200, description="Most items to answer.")
 
 
-class RestoreAsked(Asked):
-    """Bring a dataset, or files of it, back to hot."""
-
-    dataset: Annotated[Text, Field(min_length=1, strict=True)] = Field(description="Name, `instrument/name`, or number as text.")
-    files: Annotated[Text, Field(min_length=1, strict=True)] | None = Field(None, description="Glob that the files' paths match (null: all).")
-    days: Annotated[int, Field(strict=True)] | None = Field(None, description="Days in hot, from ready (null: the default).")
-
-
 class CredentialsAsked(Asked):
     """Ask for keys."""
 
@@ -141,7 +133,10 @@ class Restore(BaseModel):
     bytes_total: int
     bytes_ready: int
     errors: list[FileError]
-    error: str | None
+    error: str | None = Field(description="Why it failed or was denied, or what it waits for.")
+    priority: int
+    from_tier: str | None = Field(description="Where it has to come from: whose promise it is.")
+    approved_by: str | None
 
 
 class Restores(BaseModel):

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from archiver import credentials, describe, restore
+from archiver import credentials, describe
 from archiver.api import access, listing, models
-from archiver.api.access import Anybody, Here, Reader, Restorer
+from archiver.api.access import Anybody, Here, Reader
 from archiver.api.health import Health
 from archiver.api.problems import Internal, declared
-from archiver.errors import Ambiguous, Conflict, HubUnavailable, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
+from archiver.errors import HubUnavailable, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
 from archiver.ledger.browse import Query as DatasetsThat
 
 ALWAYS = (NotSignedIn, NotAllowed, WrongUse, Internal, LedgerUnavailable, HubUnavailable)
@@ -81,42 +81,6 @@ def events(who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[m
     with archive.ledger.read() as tx:
         page = listing.events(tx, access.visible_dataset(tx, who, dataset_id).id, asked.limit, asked.cursor)
         return {"items": page.items, "next_cursor": page.next_cursor}
-
-
-@api.post("/restores", tags=["restores"], status_code=201, response_model=models.Restore, responses=declared(NotFound, Ambiguous, Conflict))
-def ask_restore(request: Request, response: Response, who: Restorer, archive: Here, asked: models.RestoreAsked) -> dict[str, Any]:
-    """Bring a dataset, or files of it, back to hot. An equal restore of yours that is still under way is joined. Scope `custom:archiver:restore`."""
-    made = restore.request(archive, who.name, asked.dataset, asked.files, asked.days, who.projects)
-    response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/v1/restores/{made.id}"
-    with archive.ledger.read() as tx:
-        return describe.restores(tx, [tx.restore(made.id)])[0]
-
-
-@api.get("/restores", tags=["restores"], response_model=models.Restores, responses=_NOT_FOUND)
-def restores(who: Reader, archive: Here, asked: Annotated[models.RestoreQuery, Query()]) -> dict[str, Any]:
-    """Restores of datasets that you may see, newest first. Scope `custom:archiver:read`."""
-    with archive.ledger.read() as tx:
-        if asked.dataset is not None:
-            access.visible_dataset(tx, who, asked.dataset)
-        found = tx.restores(who.projects, asked.dataset, who.name if asked.mine else None, asked.limit)
-        return {"items": describe.restores(tx, found)}
-
-
-@api.get("/restores/{restore_id}", tags=["restores"], response_model=models.Restore, responses=_NOT_FOUND)
-def one_restore(who: Reader, archive: Here, restore_id: models.Id) -> dict[str, Any]:
-    """One restore and what it has reached. Scope `custom:archiver:read`."""
-    with archive.ledger.read() as tx:
-        return describe.restores(tx, [access.visible_restore(tx, who, restore_id)])[0]
-
-
-@api.post("/restores/{restore_id}/cancel", tags=["restores"], response_model=models.Restore, responses=declared(NotFound, Conflict))
-def cancel_restore(who: Restorer, archive: Here, restore_id: models.Id) -> dict[str, Any]:
-    """Take a restore of yours back: what is not begun stops, and its claim on hot ends. Scope `custom:archiver:restore`."""
-    with archive.ledger.read() as tx:
-        access.visible_restore(tx, who, restore_id)
-    ended = restore.cancel(archive, who.name, restore_id, who.projects, admin=who.admin)
-    with archive.ledger.read() as tx:
-        return describe.restores(tx, [tx.restore(ended.id)])[0]
 
 
 @api.post(

@@ -137,6 +137,14 @@ class Browse(Base):
             select = select.where(t.restore.c.user == user)
         return self._all(model.Restore, select)
 
+    def list_transfers(self, state: model.TransferState | None, dataset_id: int | None, limit: int) -> list[model.Transfer]:
+        """Transfers, newest first: in one state, or all that have not ended."""
+        c = t.transfer.c
+        select = sa.select(t.transfer).where(c.state.in_(model.active(model.TRANSFER_CHANGES)) if state is None else c.state == state)
+        if dataset_id is not None:
+            select = select.where(c.dataset_id == dataset_id)
+        return self._all(model.Transfer, select.order_by(c.id.desc()).limit(limit))
+
     def file_copies(self, file_ids: Iterable[int]) -> list[tuple[int, int | None, model.Copy]]:
         """Live copies in which the bytes of files stand, as (file id, offset in a bundle or None, copy)."""
         ids = list(file_ids)

@@ -21,17 +21,19 @@ READABLE = {
 
 RESTORES = {
     "requested": "asked for",
+    "awaiting_approval": "waiting for an admin's approval",
     "queued": "waiting for its turn",
     "recalling": "being fetched from the deep archive",
     "copying": "being copied",
     "ready": "restored",
     "partly_ready": "partly restored",
     "expired": "over",
+    "denied": "denied",
     "cancelled": "cancelled",
     "failed": "failed",
 }
 
-RUNNING = frozenset({"requested", "queued", "recalling", "copying"})
+RUNNING = frozenset({"requested", "awaiting_approval", "queued", "recalling", "copying"})
 
 PROOFS = {
     "read-back": "SHA-256 of the bytes read back",

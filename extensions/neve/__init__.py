@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from neve.intake_catalog import NeveCatalog, catalog
     from neve.keeping import end_hold, hold, holds, notices
     from neve.readers import DatasetReader
-    from neve.restores import Restoration, restore
+    from neve.restores import Restoration, quote, restore
     from neve.webhooks import AlreadySeen, WrongSignature, verify_webhook
     from neve.widget import RestoreButton, restore_button
 
@@ -65,6 +65,7 @@ _HOME_OF = {
     "catalog": "intake_catalog",
     "DatasetReader": "readers",
     "Restoration": "restores",
+    "quote": "restores",
     "restore": "restores",
     "AlreadySeen": "webhooks",
     "WrongSignature": "webhooks",
@@ -102,6 +103,7 @@ __all__ = [
     "hold",
     "holds",
     "notices",
+    "quote",
     "restore",
     "restore_button",
     "verify_webhook",

@@ -132,6 +132,14 @@ class Client:
         """Ask for `dataset` (full name), or its files that match the glob `files`, to be hot for `days` from ready (None: the archiver's default)."""
         return self._parsed(records.restore, self._send("POST", "restores", json={"dataset": dataset, "files": files, "days": days}))
 
+    def quote(self, dataset: str, files: str | None = None, days: int | None = None) -> records.Quote:
+        """What bringing `dataset` (full name), or its files that match, back for `days` would mean. Nothing is brought back."""
+        return self._parsed(records.quote, self._send("POST", "quotes", json={"dataset": dataset, "files": files, "days": days}))
+
+    def extend_restore(self, restore_id: int, days: int) -> records.Restore:
+        """Keep a restore `days` longer."""
+        return self._parsed(records.restore, self._send("POST", f"restores/{restore_id}/extend", json={"days": days}))
+
     def cancel_restore(self, restore_id: int) -> records.Restore:
         return self._parsed(records.restore, self._send("POST", f"restores/{restore_id}/cancel"))
 

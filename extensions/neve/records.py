@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
+from neve.wording import duration_text, size_text
+
 READABLE = {
     "now": "at its path",
     "in_place": "from the archive, slower",
@@ -21,18 +23,20 @@ READABLE = {
 
 RESTORE_STATES = {
     "requested": "asked for",
+    "awaiting_approval": "waiting for an admin's approval",
     "queued": "waiting for its turn",
     "recalling": "being fetched from the deep archive",
     "copying": "being copied",
     "ready": "ready",
     "partly_ready": "partly ready",
     "expired": "over",
+    "denied": "denied",
     "cancelled": "cancelled",
     "failed": "failed",
 }
 """`Restore.state` and its word for people."""
 
-RUNNING = frozenset({"requested", "queued", "recalling", "copying"})
+RUNNING = frozenset({"requested", "awaiting_approval", "queued", "recalling", "copying"})
 """States of a restore that something still follows by itself."""
 
 OPEN = RUNNING | {"ready", "partly_ready"}
@@ -135,6 +139,37 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Quote:
+    """What bringing data back would mean. Nothing is brought back by it; `cost_text` names prices that nobody has set as unknown."""
+
+    id: str
+    expires_at: datetime
+    datasets: tuple[str, ...]
+    files: int
+    size_bytes: int
+    hot_bytes: int
+    absent_bytes: int
+    recall_bytes: int
+    days: int
+    cost_text: str
+    ready_at_least_s: float
+    ready_at_most_s: float
+    ready_learned: bool
+    fits: bool
+    needs_approval: bool
+
+    def __str__(self) -> str:
+        if not self.absent_bytes:
+            return f"{', '.join(self.datasets)}: all {size_text(self.size_bytes)} are in fast storage."
+        until = duration_text(self.ready_at_most_s)
+        range_text = f"{duration_text(self.ready_at_least_s)} to {until}, as it was before" if self.ready_learned else f"within {until}, as promised"
+        parts = [f"{size_text(self.absent_bytes)} of {size_text(self.size_bytes)} to bring back", range_text, f"{self.days} days", self.cost_text]
+        parts += [] if self.fits else ["more than your quota, or the room there is now"]
+        parts += ["an admin has to approve it"] if self.needs_approval else []
+        return f"{', '.join(self.datasets)}: {'; '.join(parts)}."
+
+
+@dataclass(frozen=True)
 class Hold:
     """A person's claim that data stays in hot until a day, for a reason. `state`: waiting (for a restore), in_force, ended."""
 
@@ -219,6 +254,20 @@ def file(data: Mapping[str, Any]) -> File:
 
 def restore(data: Mapping[str, Any]) -> Restore:
     return _build(Restore, data)
+
+
+def quote(data: Mapping[str, Any]) -> Quote:
+    ready = data["ready"]
+    return _build(
+        Quote,
+        data,
+        datasets=tuple(data["datasets"]),
+        cost_text=data["cost"]["text"],
+        ready_at_least_s=ready["at_least_s"],
+        ready_at_most_s=ready["at_most_s"],
+        ready_learned=ready["learned"],
+        fits=data["room"]["fits"] and all(quota["fits"] for quota in data["quotas"]),
+    )
 
 
 def hold(data: Mapping[str, Any]) -> Hold:

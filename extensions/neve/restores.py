@@ -44,7 +44,7 @@ class Restoration:
 
     @property
     def status(self) -> str:
-        """requested, queued, recalling, copying, ready, partly_ready, expired, cancelled or failed."""
+        """requested, awaiting_approval, queued, recalling, copying, ready, partly_ready, expired, denied, cancelled or failed."""
         return self._now().state
 
     @property
@@ -77,6 +77,12 @@ class Restoration:
         self._last = self._client.restore(self._last.id)
         self._asked_at = time.monotonic()
         return self._last
+
+    def extend(self, days: int) -> Restoration:
+        """Have it stay `days` longer. Raises WrongUse, Conflict."""
+        self._last = self._client.extend_restore(self._last.id, days)
+        self._asked_at = time.monotonic()
+        return self
 
     def cancel(self) -> Restoration:
         """Take it back: what has not been copied is not, and what is back may leave again."""
@@ -146,6 +152,14 @@ def restore(name: str, files: str | None = None, days: int | None = None, *, url
     Raises NotFound (with the nearest names), Ambiguous, NotAllowed, ServiceUnavailable."""
     client = connect(url, token)
     return restore_dataset(client, client.find(name), files, days)
+
+
+def quote(name: str, files: str | None = None, days: int | None = None, *, url: str | None = None, token: str | None = None) -> records.Quote:
+    """What bringing a dataset back would mean: bytes, time, cost, whether it fits and needs approval. `print(quote(…))` says it in a line.
+
+    Raises NotFound (with the nearest names), Ambiguous, NotAllowed, WrongUse, ServiceUnavailable."""
+    client = connect(url, token)
+    return client.quote(client.find(name).full_name, files, days)
 
 
 def restore_dataset(client: Client, dataset: records.Dataset, files: str | None = None, days: int | None = None) -> Restoration:

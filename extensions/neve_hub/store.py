@@ -1,9 +1,9 @@
 """The embedded store: SeaweedFS on this disk, and who may do what in it.
 
 Law: five identities and one role, each with the least it needs. `archiver` reads and writes in every tier and deletes in hot only;
-`reaper` reads, and deletes outside hot, locks notwithstanding; `setup` makes the buckets, and is used by `archiver setup` alone;
-`mounts` reads and lists hot; `broker` may only assume the role `notebook`, which reads hot and archive and which a session policy
-narrows to one project.
+`reaper` reads, deletes outside hot, locks notwithstanding, and writes location records only; `setup` makes the buckets, and is used
+by `archiver setup` alone; `mounts` reads and lists hot; `broker` may only assume the role `notebook`, which reads hot and archive and
+which a session policy narrows to one project.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def policy_document(profile: str, everywhere: list[str], hot: list[str], cold: l
     def allow(actions: list[str], buckets: list[str]) -> dict[str, Any]:
         return {"Effect": "Allow", "Action": actions, "Resource": [arn for bucket in buckets for arn in (bucket, f"{bucket}/*")]}
 
+    records = {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [f"{bucket}/.neve/locations/*" for bucket in everywhere]}
     statements = {
         "archiver": [allow(_READS + _WRITES, everywhere), allow(_ENDS, hot)],
-        "reaper": [allow(_READS, everywhere), allow([*_ENDS, "s3:BypassGovernanceRetention"], cold)],
+        "reaper": [allow(_READS, everywhere), allow([*_ENDS, "s3:BypassGovernanceRetention"], cold), records],
     }
     return {"Version": "2012-10-17", "Statement": statements[profile]}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import datetime
 
 import pytest
@@ -26,6 +27,16 @@ ROUTES = {
     ("get", "/api/v1/restores/{restore_id}"),
     ("post", "/api/v1/restores/{restore_id}/cancel"),
     ("post", "/api/v1/credentials"),
+    ("post", "/api/v1/quotes"),
+    ("post", "/api/v1/restores/{restore_id}/extend"),
+    ("post", "/api/v1/restores/{restore_id}/retry"),
+    ("post", "/api/v1/restores/{restore_id}/approve"),
+    ("post", "/api/v1/restores/{restore_id}/deny"),
+    ("get", "/api/v1/promises"),
+    ("get", "/api/v1/transfers"),
+    ("post", "/api/v1/transfers/{transfer_id}/retry"),
+    ("get", "/api/v1/drills"),
+    ("get", "/api/v1/files/{file_id}/receipt"),
     ("post", "/api/v1/holds"),
     ("get", "/api/v1/holds"),
     ("get", "/api/v1/holds/{hold_id}"),
@@ -258,7 +269,7 @@ def test_every_route_needs_a_token(site, token, status, code):
     client = site.client()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     for method, path in ROUTES - {("get", "/health")}:
-        address = path.lstrip("/").replace("{dataset_id}", "1").replace("{restore_id}", "1").replace("{hold_id}", "1")
+        address = re.sub(r"\{\w+\}", "1", path.lstrip("/"))
         answer = client.request(method.upper(), address, headers=headers)
         problem(answer, status, code)
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -271,7 +282,7 @@ def test_every_route_needs_a_token(site, token, status, code):
         ("scopeless", {("get", "/api/v1/me")}),
         (
             "reader",
-            {r for r in ROUTES if r[0] == "get"} - {("get", "/api/v1/plan")}
+            {r for r in ROUTES if r[0] == "get"} - {("get", "/api/v1/plan"), ("get", "/api/v1/transfers")}
             | {("post", "/api/v1/credentials"), ("put", "/api/v1/me/notices"), ("post", "/api/v1/me/notices/seen")},
         ),
     ],
@@ -279,14 +290,12 @@ def test_every_route_needs_a_token(site, token, status, code):
 def test_every_route_needs_its_scope(site, who, allowed):
     client, before = site.as_(who), site.changes()
     for method, path in ROUTES - {("get", "/health")}:
-        address = (
-            path.lstrip("/").replace("{dataset_id}", str(site.ids["saxs/run-5"])).replace("{restore_id}", "999999").replace("{hold_id}", "999999")
-        )
+        address = re.sub(r"\{\w+\}", "999999", path.lstrip("/").replace("{dataset_id}", str(site.ids["saxs/run-5"])))
         body = {"dataset": "saxs/run-0"} if path.endswith("restores") else {"project": "snow"}
         body = {"notices": {}, "seen": {"up_to": 1}}.get(path.rpartition("/")[2], body)
         answer = client.request(method.upper(), address, **({"json": body} if method in {"post", "put", "patch"} else {}))
         if (method, path) in allowed:
-            assert answer.status_code == (404 if "{restore_id}" in path or "{hold_id}" in path else 200), (path, answer.text)
+            assert answer.status_code == (404 if "{" in path.replace("{dataset_id}", "") else 200), (path, answer.text)
         else:
             problem(answer, 403, "not-allowed")
     assert site.changes() == before
@@ -617,7 +626,9 @@ def test_health(site):
     answer = site.client().get("health")
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "ok"
-    assert {c["name"] for c in answer.json()["checks"]} == {"ledger", "worker", "store of tier hot", "store of tier archive", "store of tier deep"}
+    assert {c["name"] for c in answer.json()["checks"]} == {
+        "ledger", "worker", "copies", "drills", "store of tier hot", "store of tier archive", "store of tier deep",
+    }  # fmt: skip
 
 
 def test_health_says_what_is_ill(site, monkeypatch, caplog):
@@ -652,7 +663,8 @@ def test_openapi_tells_every_route_and_error(site):
             assert {"401", "403", "422", "500", "503"} <= statuses, path
             assert ("404" in statuses) == (
                 "{" in path
-                or (method, path) in {("post", "/api/v1/restores"), ("get", "/api/v1/restores"), ("post", "/api/v1/credentials")}
+                or (method, path)
+                in {("post", "/api/v1/restores"), ("get", "/api/v1/restores"), ("post", "/api/v1/credentials"), ("post", "/api/v1/quotes")}
                 or path == "/api/v1/holds"
             )
             assert operation["description"], path
@@ -664,3 +676,77 @@ def test_openapi_tells_every_route_and_error(site):
 
 def test_scopes_in_use_are_those_of_the_contract():
     assert set(ALL[1:]) < set(auth.SCOPES)
+
+
+# Quotes, and what follows a restore
+
+
+def test_a_quote_says_what_a_restore_would_mean_and_is_taken_up_once(site):
+    alice, before = site.as_("alice"), site.changes()
+    said = alice.post("api/v1/quotes", json={"datasets": ["saxs/run-0", "saxs/run-5"], "days": 3})
+    assert said.status_code == 201, said.text
+    quote = said.json()
+    assert quote["datasets"] == ["saxs/run-0", "saxs/run-5"]
+    assert quote["size_bytes"] == quote["hot_bytes"] + quote["absent_bytes"] > 0
+    assert quote["cost"]["amount"] is None or quote["absent_bytes"] == 0, "no price is set: unknown, never zero"
+    assert {q["kind"] for q in quote["quotas"]} == {"user", "project"}
+    assert site.changes() == before, "a quote changes nothing"
+    hidden = problem(site.as_("bob").post("api/v1/restores", json={"quote": quote["id"]}), 404, "not-found")
+    assert "no quote" in hidden["detail"]
+    problem(alice.post("api/v1/restores", json={"quote": quote["id"], "days": 3}), 422, "wrong-use")
+    made = alice.post("api/v1/restores", json={"quote": quote["id"]})
+    assert made.status_code == 201, made.text
+    assert [r["dataset"] for r in made.json()["items"]] == quote["datasets"]
+    assert alice.post("api/v1/restores", json={"quote": quote["id"]}).json() == made.json()
+    for one in made.json()["items"]:
+        longer = alice.post(f"api/v1/restores/{one['id']}/extend", json={"days": 2}).json()
+        assert longer["keep_days"] == one["keep_days"] + 2
+        problem(alice.post(f"api/v1/restores/{one['id']}/extend", json={"days": -2}), 422, "wrong-use")
+        problem(alice.post(f"api/v1/restores/{one['id']}/retry", json={}), 409, "conflict")
+        problem(alice.post(f"api/v1/restores/{one['id']}/approve"), 403, "not-allowed")
+        problem(site.as_("root").post(f"api/v1/restores/{one['id']}/approve"), 409, "conflict")
+        problem(site.as_("root").post(f"api/v1/restores/{one['id']}/deny", json={"reason": "no"}), 409, "conflict")
+        assert alice.post(f"api/v1/restores/{one['id']}/cancel").json()["state"] == "cancelled"
+
+
+def test_a_quote_ends(site):
+    alice = site.as_("alice")
+    quote = alice.post("api/v1/quotes", json={"dataset": "saxs/run-0"}).json()
+    now = site.bench.now
+    try:
+        site.bench.turn(hours=2)
+        problem(alice.post("api/v1/restores", json={"quote": quote["id"]}), 409, "quote-expired")
+    finally:
+        site.bench.now = now
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code"),
+    [
+        ({}, 422, "wrong-use"),
+        ({"dataset": "saxs/run-0", "datasets": ["saxs/run-1"]}, 422, "wrong-use"),
+        ({"datasets": []}, 422, "wrong-use"),
+        ({"dataset": "saxs/run-0", "days": -1}, 422, "wrong-use"),
+        ({"dataset": "saxs/run-0", "days": 100_000}, 422, "wrong-use"),
+        ({"dataset": "saxs/run-0", "files": "no-such-*"}, 422, "wrong-use"),
+        ({"dataset": "saxs/run-0", "files": []}, 422, "wrong-use"),
+        ({"datasets": ["saxs/run-0", "weather/core-1"]}, 404, "not-found"),
+        ({"dataset": "999999"}, 404, "not-found"),
+    ],
+)
+def test_a_selection_that_makes_no_sense_is_neither_quoted_nor_restored(site, asked, status, code):
+    alice, before = site.as_("alice"), site.changes()
+    for path in ("quotes", "restores"):
+        problem(alice.post(f"api/v1/{path}", json=asked), status, code)
+    problem(alice.post("api/v1/restores", json={"dataset": "saxs/run-0", "priority": 9}), 422, "wrong-use")
+    assert site.changes() == before
+
+
+def test_promises_and_transfers_are_told(site):
+    items = site.as_("reader").json("promises")["items"]
+    assert [p["tier"] for p in items] == ["archive", "deep"]
+    assert all(p["kept"] >= 0 and p["missed"] >= 0 for p in items)
+    assert site.as_("root").json("transfers", state="proven")["items"]
+    problem(site.as_("root").post("api/v1/transfers/999999/retry"), 404, "not-found")
+    number = site.as_("root").json("transfers", state="proven")["items"][0]["id"]
+    problem(site.as_("root").post(f"api/v1/transfers/{number}/retry"), 409, "conflict")
