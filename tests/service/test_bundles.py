@@ -159,7 +159,6 @@ def test_a_member_that_went_bad_in_hot_before_it_was_bundled_is_shouted_not_pack
 def test_a_build_that_was_cut_short_after_its_upload_goes_on(bundling: Bench, monkeypatch: pytest.MonkeyPatch):
     dataset = bundling.ingest("run1", SMALL)
     worker = Worker(bundling.archive)
-    worker._note_policy()
     worker._plan()
     with bundling.archive.ledger.read() as tx:
         (planned,) = [t for t in tx.transfers(dataset.id) if t.key.endswith(".tar")]
