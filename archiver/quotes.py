@@ -51,12 +51,12 @@ def take_up(archive: Archive, user: str, quote_id: str, projects: Sequence[str] 
         said = tx.quote(quote_id, user)
         if said is None:
             raise NotFound(f"There is no quote {quote_id!r} of yours.", "POST quotes gives one.")
+        chosen = asking.choose_all(tx, settings, said.selection["datasets"], said.selection["files"], projects)  # still theirs to see
         known = tx.restores_from(quote_id)
         if known:
             return known
         if tx.at >= said.expires_at:
             raise QuoteExpired(f"The quote was good until {said.expires_at:%Y-%m-%d %H:%M} UTC.", "Ask for a new one.")
-        chosen = asking.choose_all(tx, settings, said.selection["datasets"], said.selection["files"], projects)
         now = _answer(tx, settings, user, chosen, said.selection["days"], admin=admin)
         grown = [name for name in _GROWS if now[name] > said.answer[name]]
         if grown:
