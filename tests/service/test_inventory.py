@@ -181,7 +181,8 @@ def test_foreign_objects_are_left_alone_and_folder_markers_and_records_are_none(
     put(bench, "archive", ".neve/anchors/2026-03-01.json")
     put(bench, "archive", f"{dataset.prefix}/{STUB_NAME}")  # only hot has stubs
     counts = listed(bench, "archive")["archive"]
-    assert (counts["foreign"], counts["folder markers"], counts["records"]) == (5, 1, 2)
+    assert (counts["foreign"], counts["folder markers"]) == (5, 1)
+    assert counts["records"] >= 2  # and the location record of each dataset so far
     assert {key for _, kind, key in findings(bench) if kind == "foreign"} == {*foreign, f"{dataset.prefix}/{STUB_NAME}"}
     for key in foreign:
         assert b"".join(bench.admin["archive"].read(key, "null")) == b"other"
