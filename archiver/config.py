@@ -45,7 +45,6 @@ class Rules:
     copies_min_after: int
     bundle_below_bytes: int
     bundle_max_bytes: int
-    retention: timedelta | None
 
 
 class Settings(BaseSettings):
@@ -131,12 +130,11 @@ class Settings(BaseSettings):
             "copies_min_after": base.copies_min_after,
             "bundle_below_bytes": base.bundle_below_bytes,
             "bundle_max_bytes": base.bundle_max_bytes,
-            "retention": base.retention,
         }
         for rule in fitting:
             keep.update(rule.keep)
             said.update({name: value for name in said if (value := getattr(rule, name)) is not None})
-        return Rules(keep=keep, **said)  # type: ignore[arg-type]  # each value is of its field's type
+        return Rules(keep=keep, **said)
 
     @property
     def ledger_url(self) -> str:

@@ -24,6 +24,7 @@ from archiver import names
 from archiver.archive import Archive
 from archiver.config import Settings
 from archiver.errors import PublicError, StoreUnavailable, WrongUse
+from archiver.policy import HOT
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
@@ -128,7 +129,10 @@ def _near_buckets(settings: Settings) -> dict[str, str]:
     return {
         name: settings.tiers[name].bucket
         for name in _NEAR
-        if name in settings.tiers and settings.tiers[name].recall == "never" and settings.tier_endpoint(name) == settings.store.endpoint_url
+        if name in settings.tiers
+        and settings.tiers[name].recall == "never"
+        and (name == HOT or settings.tiers[name].read_in_place)
+        and settings.tier_endpoint(name) == settings.store.endpoint_url
     }
 
 

@@ -78,7 +78,7 @@ def _readable(nearest: str | None, tiers: Sequence[str], settings: Settings) -> 
         return "not_yet"
     if nearest == policy.HOT:
         return "now"
-    return "in_place" if any(settings.tiers[t].recall == "never" for t in tiers) else "after_restore"
+    return "in_place" if any(settings.tiers[t].recall == "never" and settings.tiers[t].read_in_place for t in tiers) else "after_restore"
 
 
 def files(tx: Transaction, settings: Settings, page: Sequence[File]) -> list[Document]:

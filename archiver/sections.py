@@ -114,9 +114,6 @@ class PolicySettings(Section):
     hold_days_max: int = Field(730, ge=1, description="Most days until the end of a hold.")
     bundle_below_bytes: int = Field(2**20, ge=0, description="Files smaller than this are bundled, in tiers that take bundles; 0 means none.")
     bundle_max_bytes: int = Field(2**30, ge=2**20, description="A bundle is at most this large.")
-    retention: timedelta | None = Field(
-        None, description="Age at which the keeping of data ends and two admins are asked to erase it; empty means never."
-    )
     clock_tolerance: timedelta = Field(timedelta(minutes=5), description="Nothing is dropped while clock and store, or last event, differ by more.")
     clock_silence: timedelta = Field(
         timedelta(days=14),
@@ -190,7 +187,6 @@ class RuleSettings(Section):
     copies_min_after: int | None = Field(None, ge=1, description="See [policy].")
     bundle_below_bytes: int | None = Field(None, ge=0, description="See [policy].")
     bundle_max_bytes: int | None = Field(None, ge=2**20, description="See [policy].")
-    retention: timedelta | None = Field(None, description="See [policy].")
 
 
 class LedgerSettings(Section):

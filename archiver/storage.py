@@ -25,6 +25,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from archiver.config import Settings
 from archiver.errors import StoreUnavailable, WrongSetting
 from archiver.identity import Identity, client
+from archiver.pace import Pace
 from archiver.sections import COLD_CLASSES, MAX_PARTS, TierSettings
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Tier:
         self._part_bytes = settings.worker.part_bytes
         self._copy_in_parts_above_bytes = settings.worker.copy_in_parts_above_bytes
         self._connections = settings.worker.parallel * 2 + 4
+        self._pace = Pace(self.settings.bandwidth_bytes_s)
 
     @cached_property
     def client(self) -> S3Client:
@@ -251,6 +253,7 @@ class Tier:
         back, the store is asked for its own checksum; where the version is locked until a day, stores want one too.
         """
         lock = _lock(lock_until)
+        source = self._pace.paced(source)
         cold = storage_class in COLD_CLASSES or lock_until is not None
         if size_bytes <= self.part_bytes(size_bytes):
             body = b"".join(source)

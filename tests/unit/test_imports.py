@@ -14,6 +14,7 @@ LAYERS = [
     ["errors", "model"],
     ["sections"],
     ["config", "identity"],
+    ["pace"],
     ["policy", "storage", "chain", "prices", "turns", "promises"],
     ["ledger", "formats", "proof"],
     ["archive"],
