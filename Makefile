@@ -24,6 +24,7 @@ test-long: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/start.py
 	$(BIN)/python tests/bench/claims.py
+	$(BIN)/python tests/bench/copies.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -59,4 +59,5 @@ def view(tx: Transaction, dataset_id: int) -> View:
         claims=tx.claims(dataset_id),
         restores=tx.restores_of(dataset_id),
         members=tx.members(dataset_id),
+        erased=frozenset(f.object_id for f in tx.erased_files(dataset_id)),
     )

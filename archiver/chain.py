@@ -26,10 +26,14 @@ from archiver.model import Event
 GENESIS = "0" * 64
 CONTINUED = "chain.continued"
 _LOOKED_INTO = 50  # broken links of one chain that are told apart; what is behind them is broken by the same hand
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def plain(detail: Mapping[str, Any]) -> dict[str, Any]:
     """A detail as it will be read back: JSON only. Raises `ValueError`, `TypeError` for what JSON cannot say."""
+    if all(type(value) in _PLAIN for value in detail.values()):
+        return dict(detail)
     read_back: dict[str, Any] = json.loads(json.dumps(detail, allow_nan=False))
     return read_back
 
@@ -50,7 +54,7 @@ def link(before: str, what: str) -> str:
 
 
 def _digest(array: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(array, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")).hexdigest()
+    return hashlib.sha256(_JSON.encode(array).encode("ascii")).hexdigest()
 
 
 def start(first: Event) -> tuple[int, str]:

@@ -59,10 +59,11 @@ def _datasets(archive: Archive) -> Iterator[str]:
             with archive.ledger.read() as tx:
                 found = list(chain.verify(dataset.full_name, tx.chain_of(dataset.id)))
                 held = tx.note(guards.HOLD) is not None
+                erasing = bool(tx.erasures(ended=False, dataset_id=dataset.id))
                 seen = view(tx, dataset.id)
                 gone = {one.copy_id for one in seen.drops if tx.copy(one.copy_id).dropped_at is not None}
                 now = tx.at
-            found += _one(seen, archive.settings, now, gone, held=held)
+            found += _one(seen, archive.settings, now, gone, held=held, erasing=erasing)
             yield from (f"{dataset.full_name}: {line}" for line in found)
         if len(page) < _PAGE:
             return
@@ -72,8 +73,8 @@ def _datasets(archive: Archive) -> Iterator[str]:
 # one dataset
 
 
-def _one(seen: View, settings: Settings, now: datetime, gone: set[int], *, held: bool) -> Iterator[str]:
-    """`gone`: copies of drops under way that are dropped already; `held`: nothing is let go before an admin says so."""
+def _one(seen: View, settings: Settings, now: datetime, gone: set[int], *, held: bool, erasing: bool) -> Iterator[str]:
+    """`gone`: copies of drops that are dropped already; `held`: nothing is let go before an admin says so; `erasing`: files end just now."""
     names = {o.id: o.key for o in seen.objects}
     for step in seen.transfers:
         yield from _transfer(step, seen, settings, now, names)
@@ -83,14 +84,12 @@ def _one(seen: View, settings: Settings, now: datetime, gone: set[int], *, held:
     for copy in seen.copies:
         if copy.tier not in settings.tiers:
             yield f"{copy.key} has a copy in {copy.tier}, which is no tier of the settings"
-    if seen.dataset.state is DatasetState.CLOSED:
+    if seen.dataset.state is not DatasetState.OPEN:
         yield from _copies(seen, settings, now)
         yield from _left_alone(seen, settings, now, held=held)
-    by_object = {f.object_id: f for f in seen.files}
-    for obj in seen.objects:
-        file = by_object.get(obj.id)
-        if file is not None and file.state is FileState.ERASED and seen.copies_with(obj.id):
-            yield f"{file.path} is erased, and has a copy in {', '.join(sorted({c.tier for c in seen.copies_with(obj.id)}))}"
+    for copy in seen.copies if not erasing else ():
+        if copy.object_id in seen.condemned:
+            yield f"{copy.key} was erased, and has a copy in {copy.tier}"
 
 
 def _copies(seen: View, settings: Settings, now: datetime) -> Iterator[str]:
@@ -98,7 +97,6 @@ def _copies(seen: View, settings: Settings, now: datetime) -> Iterator[str]:
     for file in seen.files:
         if file.state is FileState.ARRIVING:
             yield f"{file.path} is not received, though the dataset is closed"
-    erased = {f.object_id for f in seen.files if f.state is FileState.ERASED}
     going = {d.copy_id for d in seen.drops}
     stand = policy.standing((c for c in seen.copies if c.id not in going), settings)
     least = policy.copies_min(seen.dataset, settings, now)
@@ -106,7 +104,7 @@ def _copies(seen: View, settings: Settings, now: datetime) -> Iterator[str]:
     for step in seen.transfers:
         coming.setdefault(step.object_id, []).append(step)
     for obj in seen.objects:
-        if obj.kind is ObjectKind.BUNDLE or obj.id in erased:
+        if obj.kind is ObjectKind.BUNDLE or obj.id in seen.condemned:
             continue
         if obj.sha256 is None:
             yield f"nothing is recorded of {obj.key}"

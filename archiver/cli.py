@@ -20,6 +20,7 @@ from rich.table import Table
 
 from archiver import app, describe, guards, names, policy, reception, restore
 from archiver.check import broken as check_ledger
+from archiver.commands import erasures as erasure_commands
 from archiver.commands import holds as hold_commands
 from archiver.commands import plan as plan_commands
 from archiver.commands import proofs
@@ -43,6 +44,8 @@ cli.add_typer(projects_cli, name="projects")
 cli.add_typer(instruments_cli, name="instruments")
 cli.command("hold")(hold_commands.hold)
 cli.add_typer(hold_commands.holds_cli, name="holds")
+cli.command("erase")(erasure_commands.erase)
+cli.add_typer(erasure_commands.erasures_cli, name="erasures")
 cli.add_typer(restore_commands.restores_cli, name="restores")
 cli.add_typer(restore_commands.quota_cli, name="quota")
 cli.command("reaper")(reaper_command.reaper)
@@ -131,6 +134,7 @@ def status(context: typer.Context, dataset: Annotated[str | None, typer.Argument
                 "drops_wait": guards.waits(tx, archive.settings),
                 "leftovers": tx.leftovers_waiting(),
                 "findings": tx.finding_counts(),
+                "chores_failed": [{"name": name, "at": describe.time(ended), "error": error} for name, ended, _due, error in tx.chores() if error],
             }
     if as_json:
         print_json(document)
@@ -153,6 +157,8 @@ def _print_status(document: dict[str, Any]) -> None:
         out.print(f"drops wait{'' if tier == '*' else f' in {tier}'}: {why}", markup=False)
     for tier, kinds in document["findings"].items():
         out.print(f"findings in {tier}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    for chore in document["chores_failed"]:
+        out.print(f"the chore {chore['name']} failed at {chore['at']} and comes back: {chore['error']}", markup=False)
     if document["leftovers"]:
         out.print(f"{document['leftovers']} unproven version(s) wait for the reaper")
 
@@ -272,6 +278,8 @@ def ledger_rebuild(context: typer.Context, as_json: Json = False) -> None:
         print_json(asdict(report))
         return
     out.print(f"{report.datasets} dataset(s), {report.files} file(s), {report.copies} copies, of which {report.proven_anew} were proven anew.")
+    if report.erasures:
+        out.print(f"{report.erasures} erasure(s) are carried out again when drops are released.")
     for problem in report.problems:
         out.print(f"Not as it should be: {problem}", markup=False)
     for unknown in report.cannot_know:

@@ -45,6 +45,7 @@ class Rules:
     copies_min_after: int
     bundle_below_bytes: int
     bundle_max_bytes: int
+    retention: timedelta | None
 
 
 class Settings(BaseSettings):
@@ -125,11 +126,12 @@ class Settings(BaseSettings):
     def _rules(self, fitting: Sequence[RuleSettings]) -> Rules:
         keep = {name: tier.keep for name, tier in self.tiers.items()}
         base = self.policy
-        said = {
+        said: dict[str, Any] = {
             "copies_min_first": base.copies_min_first,
             "copies_min_after": base.copies_min_after,
             "bundle_below_bytes": base.bundle_below_bytes,
             "bundle_max_bytes": base.bundle_max_bytes,
+            "retention": base.retention,
         }
         for rule in fitting:
             keep.update(rule.keep)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import botocore.session
 from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,6 +23,7 @@ from archiver import names
 from archiver.archive import Archive
 from archiver.config import Settings
 from archiver.errors import PublicError, StoreUnavailable, WrongUse
+from archiver.identity import session_as
 from archiver.policy import HOT
 
 if TYPE_CHECKING:
@@ -138,9 +138,7 @@ def _near_buckets(settings: Settings) -> dict[str, str]:
 
 def _client(settings: Settings) -> STSClient:
     store = settings.store
-    core = botocore.session.Session(profile=settings.api.broker_profile if store.credentials_file else None)
-    if store.credentials_file:
-        core.set_config_variable("credentials_file", str(store.credentials_file))
+    core = session_as(store, settings.api.broker_profile if store.credentials_file else None)
     config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "max_attempts": 2})
     endpoint = settings.api.sts_endpoint_url or store.endpoint_url
     return Session(botocore_session=core).client("sts", region_name=store.region, endpoint_url=endpoint, config=config)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from archiver import policy, restore
+from archiver import erasure, policy, restore
 from archiver.config import Settings
 from archiver.ledger import Transaction
 from archiver.ledger.browse import Coverage
-from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Event, File, Restore, Transfer
+from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Erasure, ErasureState, Event, File, Restore, RestoreState, Transfer
 from archiver.promises import Record
 
 Document = dict[str, Any]
@@ -138,7 +139,7 @@ def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
                 "files_glob": r.files_glob,
                 "keep_days": r.keep_days,
                 "requested_at": time(r.requested_at),
-                "promised_by": time(r.promised_by),
+                "promised_by": None if r.state is RestoreState.AWAITING_APPROVAL else time(r.promised_by),
                 "ready_at": time(r.ready_at),
                 "expires_at": time(r.expires_at),
                 "ended_at": time(r.ended_at),
@@ -218,6 +219,30 @@ def holds(tx: Transaction, page: Sequence[Claim]) -> list[Document]:
             "ended_at": time(h.ended_at),
         }
         for h in page
+    ]
+
+
+def erasures(tx: Transaction, page: Sequence[Erasure]) -> list[Document]:
+    """Erasures; of those that wait for a second admin, what they would end."""
+    known = tx.datasets_numbered({e.dataset_id for e in page})
+    return [
+        {
+            "id": e.id,
+            "dataset_id": e.dataset_id,
+            "dataset": known[e.dataset_id].full_name,
+            "project": known[e.dataset_id].project,
+            "files_glob": e.files_glob,
+            "reason": e.reason,
+            "state": e.state,
+            "asked_by": e.asked_by,
+            "asked_at": time(e.asked_at),
+            "approved_by": e.approved_by,
+            "approved_at": time(e.approved_at),
+            "ended_at": time(e.ended_at),
+            "ends": asdict(erasure.reach(tx, e)) if e.state == ErasureState.REQUESTED else None,
+            "receipt": e.receipt,
+        }
+        for e in page
     ]
 
 

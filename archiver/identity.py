@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 import botocore.session
 from boto3.session import Session
 from botocore.config import Config
+from botocore.loaders import create_loader
 
 from archiver.sections import StoreSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+_DESCRIPTIONS = create_loader()
+"""What S3 is, as botocore reads it from large JSON files: read once, not again for every client."""
 
 
 class Identity(StrEnum):
@@ -29,16 +34,11 @@ class Identity(StrEnum):
 
 def has_profile(store: StoreSettings, profile: str) -> bool:
     """Whether this machine has keys, or a role, under this name: in the credentials file, and where AWS's clients look."""
-    return profile in _session(store, None).available_profiles
+    return profile in session_as(store, None).available_profiles
 
 
 def client(store: StoreSettings, identity: Identity, endpoint_url: str | None, connections: int = 10) -> S3Client:
     """An S3 client with one of our identities; without a credentials file the everyday one is AWS's usual chain."""
-    profile = store.profile if store.credentials_file else None
-    if identity is Identity.REAPER:
-        profile = store.reaper_profile
-    elif identity is Identity.SETUP and has_profile(store, store.setup_profile):
-        profile = store.setup_profile
     config = Config(
         signature_version="s3v4",
         connect_timeout=5,
@@ -49,12 +49,22 @@ def client(store: StoreSettings, identity: Identity, endpoint_url: str | None, c
         request_checksum_calculation="when_required",  # other stores choke on the default (boto/boto3#4401)
         response_checksum_validation="when_required",
     )
-    session = Session(botocore_session=_session(store, profile))
+    session = Session(botocore_session=session_as(store, _profile(store, identity)))
     return session.client("s3", region_name=store.region, endpoint_url=endpoint_url, config=config)
 
 
-def _session(store: StoreSettings, profile: str | None) -> botocore.session.Session:
+def _profile(store: StoreSettings, identity: Identity) -> str | None:
+    if identity is Identity.REAPER:
+        return store.reaper_profile
+    if identity is Identity.SETUP and has_profile(store, store.setup_profile):
+        return store.setup_profile
+    return store.profile if store.credentials_file else None
+
+
+def session_as(store: StoreSettings, profile: str | None) -> botocore.session.Session:
+    """A session with the keys of this name (None: AWS's usual chain)."""
     core = botocore.session.Session(profile=profile)
+    core.register_component("data_loader", _DESCRIPTIONS)
     if store.credentials_file:
         core.set_config_variable("credentials_file", str(store.credentials_file))
     return core

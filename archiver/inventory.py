@@ -11,7 +11,7 @@ Law: nothing is believed of one look. What seems wrong is asked of the store by 
 drops and stubs go on meanwhile; then each difference has its answer:
   not in the store, other size   struck out and made anew (losses.py)
   covered by another version     ours is proven anew first; then what covers it ends, in hot at once, elsewhere by the reaper
-  left by us, counted by nobody  ended the same way, if the object's bytes stand elsewhere; proven and adopted, if they do not
+  left by us, counted by nobody  ended the same way, if the object's bytes stand elsewhere or are erased; proven and adopted, if they do not
   nobody's we know               left alone, also where it stands at a key of ours
 While drops are held (`archiver release`), differences are written down and nothing is ended.
 """
@@ -28,7 +28,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from archiver import guards, losses, policy
-from archiver.archive import STUB_NAME, Archive
+from archiver.archive import STUB_NAME, Archive, view
 from archiver.errors import ProofFailed, StoreUnavailable
 from archiver.ledger import Transaction
 from archiver.model import Copy, Dataset, Finding, FindingKind, LeftoverState, Object
@@ -234,6 +234,7 @@ class _Look:
                 return  # made meanwhile, or kept as it may be the last of its bytes
             left = tx.leftover(name, obj.key, version_id)
             ours, elsewhere, held = tx.was_ours(name, obj.key, version_id), bool(tx.copies_with(obj.id)), tx.note(guards.HOLD) is not None
+            ends = obj.id in view(tx, obj.dataset_id).condemned
         if left is not None and left.state is LeftoverState.FOUND:
             self.counts["waits for the reaper"] += 1
             return
@@ -243,7 +244,7 @@ class _Look:
         self.counts[FindingKind.LEFTOVER] += 1
         with self.archive.ledger.begin() as tx:
             tx.found(name, FindingKind.LEFTOVER, obj.key, version_id, f"{head.size_bytes} bytes of ours that the ledger does not count on")
-        if not elsewhere and obj.sha256 is not None:
+        if not elsewhere and obj.sha256 is not None and not ends:
             try:
                 proof = prove(self.tier, obj, version_id)
             except (ProofFailed, Vanished):
@@ -252,7 +253,7 @@ class _Look:
                 tx.hold_still(obj.dataset_id)
                 if not any(c.tier == name for c in tx.copies_of(obj.id)) and tx.transfer_into(obj.id, name) is None:
                     tx.adopt_copy(obj, name, version_id, head.storage_class, proof)
-        elif elsewhere and not held:
+        elif (elsewhere or ends) and not held:
             self._end_versions(obj, [version_id], "It was left by us, and the ledger does not count on it.")
 
     def _under_way(self, obj: Object) -> bool:

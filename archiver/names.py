@@ -17,7 +17,9 @@ _MAX_KEY_BYTES = 1024
 _MAX_PART_BYTES = 240
 MANIFESTS = ".neve/manifests/"
 LOCATIONS = ".neve/locations/"
+ERASURES = ".neve/erasures/"
 _RESERVED = re.compile(r"NEVE-BUNDLE-\d+\.tar")
+_MANIFEST = re.compile(re.escape(MANIFESTS) + r"([^/]+/[^/]+/\d{4}/\d\d/[^/]+?)(?:\.json|/(\d+)\.json)")
 _UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
 
 
@@ -79,6 +81,17 @@ def location_key(dataset_prefix: str) -> str:
     return f"{LOCATIONS}{dataset_prefix}.json"
 
 
-def manifest_key(dataset_prefix: str) -> str:
-    """The key of a dataset's manifest, outside every project's prefix."""
-    return f"{MANIFESTS}{dataset_prefix}.json"
+def manifest_key(dataset_prefix: str, revision: int = 1) -> str:
+    """The key of a dataset's manifest, outside every project's prefix. A `revision` above 1 is made by an erasure."""
+    return f"{MANIFESTS}{dataset_prefix}.json" if revision == 1 else f"{MANIFESTS}{dataset_prefix}/{revision}.json"
+
+
+def manifest_of(manifest_key: str) -> tuple[str, int] | None:
+    """The dataset's prefix and the revision that a manifest's key says; None when it is no such key. A prefix has five parts."""
+    found = _MANIFEST.fullmatch(manifest_key)
+    return None if found is None else (found[1], int(found[2] or 1))
+
+
+def erasure_key(dataset_prefix: str, approved_at: datetime) -> str:
+    """The key of an erasure's tombstone."""
+    return f"{ERASURES}{dataset_prefix}/{approved_at:%Y%m%dT%H%M%S.%f}.json"

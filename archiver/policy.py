@@ -73,6 +73,7 @@ class View:
     claims: list[Claim]  # not ended
     restores: list[Restore]  # not ended
     members: list[Member] = field(default_factory=list)  # which objects also stand in which bundles
+    erased: frozenset[int] = frozenset()  # objects of erased files, which are not in `files`
 
     @cached_property
     def bundles_of(self) -> Mapping[int, list[int]]:
@@ -89,6 +90,15 @@ class View:
         for member in self.members:
             found.setdefault(member.bundle_id, []).append(member.object_id)
         return found
+
+    @cached_property
+    def condemned(self) -> frozenset[int]:
+        """Objects that shall have no copy at all: erased files, bundles with one of them inside (or taken apart), manifests that tell of them."""
+        if not self.erased:
+            return frozenset()
+        bundles = {o.id for o in self.objects if o.kind is ObjectKind.BUNDLE and not self.erased.isdisjoint(self.members_of.get(o.id, self.erased))}
+        manifests = sorted(o.id for o in self.objects if o.kind is ObjectKind.MANIFEST)
+        return self.erased | bundles | set(manifests[:-1])
 
     @cached_property
     def copies_by_object(self) -> Mapping[int, list[Copy]]:
@@ -188,8 +198,11 @@ def wanted(view: View, settings: Settings, now: datetime) -> tuple[dict[int, set
     stored = [c for c in view.claims if counts(c) and (c.until is None or now < c.until)]
     ends += [c.until for c in stored if c.until is not None]
     paths = {f.object_id: f.path for f in view.files}
-    want = {}
+    want: dict[int, set[str]] = {}
     for obj in view.objects:
+        if obj.id in view.condemned:
+            want[obj.id] = set()
+            continue
         match obj.kind:
             case ObjectKind.MANIFEST:
                 tiers = {name for name in settings.tiers if name != HOT}
@@ -202,6 +215,10 @@ def wanted(view: View, settings: Settings, now: datetime) -> tuple[dict[int, set
                     if obj.id in paths and matches(paths[obj.id], glob):
                         tiers.add(claim.tier)
         want[obj.id] = tiers
+    for bundle_id, members in view.members_of.items() if view.erased else ():
+        if want[bundle_id] and not view.copies_by_object.get(bundle_id):  # it takes the place of a condemned one, and is built from what lies in hot
+            for object_id in members:
+                want[object_id].add(HOT)
     return want, min(ends, default=None)
 
 
@@ -215,9 +232,9 @@ def decide(view: View, settings: Settings, now: datetime) -> Decision:
 
     Of a dataset that is open, only what is received and too large for a bundle is copied on; nothing in it is let go.
     """
+    if view.dataset.state is DatasetState.OPEN:
+        return _copy_on(view, settings, now)
     decision = Decision()
-    if view.dataset.state is not DatasetState.CLOSED:
-        return _copy_on(view, settings, now) if view.dataset.state is DatasetState.OPEN else decision
     want, decision.look_at = wanted(view, settings, now)
     going = {d.copy_id: d for d in view.drops}
     counted = [c for c in view.copies if c.id not in going]
@@ -243,7 +260,7 @@ def decide(view: View, settings: Settings, now: datetime) -> Decision:
     least = copies_min(view.dataset, settings, now)
     can_go: dict[str, list[Copy]] = {}
     for copy in counted:
-        if copy.tier not in want[copy.object_id] and settled >= {copy.object_id, *view.bundles_of.get(copy.object_id, ())}:
+        if copy.tier not in want[copy.object_id] and settled >= {copy.object_id, *_instead(view, copy.object_id)}:
             can_go.setdefault(copy.tier, []).append(copy)
     for tier, copies in can_go.items():
         leaving = {c.id for c in copies}
@@ -251,9 +268,19 @@ def decide(view: View, settings: Settings, now: datetime) -> Decision:
         # Every file whose bytes stand in the copy keeps enough of them (Law 1, rule 2).
         can_go[tier] = [c for c in copies if all(len(places(view, o, stand)) >= least for o in covered(view, c.object_id))]
     _let_go(decision, view, settings, now, {tier: copies for tier, copies in can_go.items() if copies})
-    if view.dataset.stub_at is None and any(o.kind is ObjectKind.FILE and HOT not in want[o.id] and not _in_hot(view, o.id) for o in view.objects):
+    lives = [o.id for o in view.objects if o.kind is ObjectKind.FILE and o.id not in view.condemned]
+    if view.dataset.stub_at is None and any(HOT not in want[object_id] and not _in_hot(view, object_id) for object_id in lives):
         decision.stub = True  # it has left already: somebody took the stub away, or it was never known
     return decision
+
+
+def _instead(view: View, object_id: int) -> set[int]:
+    """The objects in which what a copy holds stands as well, or takes its place: their claims must be true before it goes."""
+    if object_id not in view.condemned:
+        return set(view.bundles_of.get(object_id, ()))
+    heirs = {b for o in view.members_of.get(object_id, ()) if o not in view.erased for b in view.bundles_of[o]}
+    newest = max((o.id for o in view.objects if o.kind is ObjectKind.MANIFEST), default=object_id)
+    return (heirs | {newest}) - view.condemned
 
 
 def _in_hot(view: View, object_id: int) -> bool:
@@ -310,8 +337,11 @@ def _can_build(view: View, bundle: Object, going: Mapping[int, Drop]) -> bool:
 
 
 def covered(view: View, object_id: int) -> list[int]:
-    """The objects whose bytes stand in an object: itself, or a bundle's members."""
-    return view.members_of.get(object_id, [object_id])
+    """The objects whose bytes stand in an object and must stand somewhere: itself, or a bundle's members.
+
+    Of what is erased nothing has to remain: the only exception to Law 1 (rule 13).
+    """
+    return [o for o in view.members_of.get(object_id, [object_id]) if o not in view.condemned]
 
 
 def standing(copies: Iterable[Copy], settings: Settings) -> dict[int, set[str]]:

@@ -16,7 +16,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from archiver.config import Settings
-from archiver.sections import COLD_CLASSES, MAX_PARTS, PriceSettings
+from archiver.sections import COLD_CLASSES, MAX_PARTS
 
 GB = 10**9
 DAYS_A_MONTH = Decimal(365) / 12
@@ -207,8 +207,3 @@ def early_end(settings: Settings, tier: str, size_bytes: int, age_days: int | De
     """What is billed for copies that end at `age_days`, younger than the tier's `minimum_days`: the days that are left of these."""
     left = Decimal(settings.tiers[tier].prices.minimum_days) - Decimal(age_days)
     return storage(settings, tier, size_bytes, left) if left > 0 else nothing(settings)
-
-
-def stated(prices: PriceSettings) -> str:
-    """Where and when a tier's prices were read, for people; empty when that is not said."""
-    return ", ".join(part for part in (prices.source, prices.date) if part)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from archiver import anchors, guards, names, policy
-from archiver.archive import STUB_NAME, Archive
+from archiver import anchors, guards, names, policy, tombstones
+from archiver.archive import STUB_NAME, Archive, view
 from archiver.errors import Conflict, ProofFailed
 from archiver.ledger import Transaction
-from archiver.model import Anchor, MetadataState, Object, ObjectKind, Proof
+from archiver.model import Anchor, FileState, MetadataState, Object, ObjectKind, Proof
 from archiver.proof import prove
 from archiver.storage import NotReadable, Tier, Vanished
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 REBUILT = "rebuilt-at"
 """Note: when the ledger was made again (ISO 8601)."""
 CANNOT_KNOW = (
+    "erasures that waited for a second admin: ask for them again",
     "holds and pending restores: ask their users; what is in hot stays there until drops are released",
     "quotas, titles of projects and instruments, and who wants notices",
     "datasets that were still open: their files are reported as foreign objects; receive them again",
@@ -43,6 +44,7 @@ class Report:
     files: int = 0
     copies: int = 0
     proven_anew: int = 0
+    erasures: int = 0  # that are carried out again
     problems: list[str] = field(default_factory=list)
     cannot_know: tuple[str, ...] = CANNOT_KNOW
 
@@ -74,8 +76,9 @@ def rebuild(archive: Archive, progress: Callable[[str], None] = lambda _name: No
     report = Report()
     heads = _heads(archive, report)
     follows: dict[str, str] = {}
-    for prefix in _prefixes(archive):
-        manifest, body = _manifest(archive, prefix, report)
+    stones = tombstones.read(archive, report.problems.append)
+    for prefix, revisions in _prefixes(archive).items():
+        manifest, body = _manifest(archive, prefix, revisions, report)
         if manifest is None:
             continue
         described = manifest["dataset"]
@@ -83,7 +86,7 @@ def rebuild(archive: Archive, progress: Callable[[str], None] = lambda _name: No
         progress(name)
         if described.get("follows"):
             follows[name] = described["follows"]
-        _dataset(archive, manifest, body, heads.get(name), report)
+        _dataset(archive, manifest, body, heads.get(name), stones.get(prefix, []), report)
     _link(archive, follows)
     return report
 
@@ -104,33 +107,43 @@ def refusal(archive: Archive) -> Conflict | None:
     )
 
 
-def _prefixes(archive: Archive) -> list[str]:
-    """The prefixes of all datasets that have a manifest in some tier, oldest month first."""
-    found = set()
+def _prefixes(archive: Archive) -> dict[str, list[int]]:
+    """The prefixes of all datasets that have a manifest in some tier, oldest month first, each with the manifests' revisions, newest first."""
+    found: dict[str, set[int]] = {}
     for tier in archive.tiers.values():
         token: str | None = None
         while True:
             page, token = tier.page(token, names.MANIFESTS)
-            found |= {entry.key.removeprefix(names.MANIFESTS).removesuffix(".json") for entry in page if entry.key.endswith(".json")}
+            for said in (names.manifest_of(entry.key) for entry in page):
+                if said is not None:
+                    found.setdefault(said[0], set()).add(said[1])
             if token is None:
                 break
-    return sorted(found, key=lambda prefix: (prefix.split("/")[2:4], prefix))
+    return {prefix: sorted(found[prefix], reverse=True) for prefix in sorted(found, key=lambda prefix: (prefix.split("/")[2:4], prefix))}
 
 
-def _manifest(archive: Archive, prefix: str, report: Report) -> tuple[dict[str, Any] | None, bytes]:
-    """The manifest, from the nearest tier whose copy is sound by itself; differing ones are reported."""
+def _manifest(archive: Archive, prefix: str, revisions: list[int], report: Report) -> tuple[dict[str, Any] | None, bytes]:
+    """The newest manifest that can be read, from the nearest tier whose copy is sound by itself; differing ones are reported."""
+    for revision in revisions:
+        said, body = _at(archive, prefix, names.manifest_key(prefix, revision), report)
+        if said is not None:
+            return {**said, "revision": revision}, body
+    return None, b""
+
+
+def _at(archive: Archive, prefix: str, key: str, report: Report) -> tuple[dict[str, Any] | None, bytes]:
     bodies: dict[str, bytes] = {}
     for name, tier in archive.tiers.items():
-        head = tier.head(names.manifest_key(prefix))
+        head = tier.head(key)
         if head is None:
             continue
         try:
-            bodies[name] = b"".join(tier.read(names.manifest_key(prefix), head.version_id))
+            bodies[name] = b"".join(tier.read(key, head.version_id))
         except (NotReadable, Vanished):
             continue
     if len(set(bodies.values())) > 1:
         report.problems.append(f"{prefix}: its manifests differ between {', '.join(bodies)}; the one that its own location record names is taken")
-    for name, body in sorted(bodies.items(), key=lambda item: not _is_recorded(archive, item[0], prefix, item[1])):
+    for name, body in sorted(bodies.items(), key=lambda item: not _is_recorded(archive, item[0], prefix, key, item[1])):
         try:
             said = json.loads(body)
         except ValueError:
@@ -142,9 +155,9 @@ def _manifest(archive: Archive, prefix: str, report: Report) -> tuple[dict[str, 
     return None, b""
 
 
-def _is_recorded(archive: Archive, tier: str, prefix: str, body: bytes) -> bool:
+def _is_recorded(archive: Archive, tier: str, prefix: str, key: str, body: bytes) -> bool:
     record = _record(archive.tiers[tier], prefix)
-    return record.get(names.manifest_key(prefix), {}).get("sha256") == hashlib.sha256(body).hexdigest()
+    return record.get(key, {}).get("sha256") == hashlib.sha256(body).hexdigest()
 
 
 def _record(tier: Tier, prefix: str) -> dict[str, dict[str, Any]]:
@@ -162,32 +175,46 @@ def _record(tier: Tier, prefix: str) -> dict[str, dict[str, Any]]:
     return {copy["key"]: copy for copy in said["copies"]}
 
 
-def _dataset(archive: Archive, manifest: Mapping[str, Any], body: bytes, head: _Head | None, report: Report) -> None:
+def _dataset(
+    archive: Archive, manifest: Mapping[str, Any], body: bytes, head: _Head | None, stones: Sequence[dict[str, Any]], report: Report
+) -> None:
     described = manifest["dataset"]
     prefix = described["prefix"]
     records = {name: _record(tier, prefix) for name, tier in archive.tiers.items()}
     with archive.ledger.begin("rebuild") as tx:
         if tx.dataset_named(described["instrument"], described["name"]) is not None:
             return
-        objects = _rows(tx, manifest, body, records)
+        objects = _rows(tx, manifest, body, records, stones)
         dataset_id = objects[0].dataset_id
         if head is not None:
             tx.continue_chain(dataset_id, head.seq, head.hash, head.day, head.anchor_sha256)
         tx.event(dataset_id, "dataset.rebuilt", {"manifest_sha256": hashlib.sha256(body).hexdigest()})
+        for stone in stones:
+            tombstones.replay(tx, dataset_id, stone)
+        condemned = view(tx, dataset_id).condemned
     report.datasets += 1
     report.files += len(manifest["files"])
+    report.erasures += len(stones)
     for obj in objects:
+        if obj.id in condemned:
+            continue  # what stands there ends when the erasure is carried out again
         for name, tier in archive.tiers.items():
             _copy(archive, tier, obj, records[name].get(obj.key), report)
     hot = archive.tiers[policy.HOT]
     stub = hot.head(f"{prefix}/{STUB_NAME}")
     with archive.ledger.begin("rebuild") as tx:
         tx.update_dataset(dataset_id, stub_at=tx.at if stub is not None else None)
-        report.problems += [f"{tx.dataset(dataset_id).full_name}: no copy of {obj.key} was found" for obj in objects if not tx.copies_with(obj.id)]
+        report.problems += [
+            f"{tx.dataset(dataset_id).full_name}: no copy of {obj.key} was found"
+            for obj in objects
+            if obj.id not in condemned and not tx.copies_with(obj.id)
+        ]
 
 
-def _rows(tx: Transaction, manifest: Mapping[str, Any], body: bytes, records: Mapping[str, Mapping[str, Any]]) -> list[Object]:
-    """The dataset with its files and objects; returns the objects, the dataset's own files first."""
+def _rows(
+    tx: Transaction, manifest: Mapping[str, Any], body: bytes, records: Mapping[str, Mapping[str, Any]], stones: Sequence[Mapping[str, Any]]
+) -> list[Object]:
+    """The dataset with its files and objects; returns the objects, the dataset's own files first, the manifest last."""
     described, files = manifest["dataset"], manifest["files"]
     if described["project"] not in {p.name for p in tx.projects()}:
         tx.add_project(described["project"], described["project"])
@@ -227,11 +254,30 @@ def _rows(tx: Transaction, manifest: Mapping[str, Any], body: bytes, records: Ma
             metadata_error=file.get("metadata_error"),
             metadata=file["metadata"],
         )
+    for file in manifest.get("erased", ()):
+        tx.again_file(
+            dataset_id=dataset_id,
+            path=file["path"],
+            path_raw=bytes.fromhex(file["path_hex"]),
+            state=FileState.ERASED,
+            size_bytes=file["size_bytes"],
+            sha256=file["sha256"],
+            crc64nvme=file["crc64nvme"],
+            object_id=tx.again_object(dataset_id, ObjectKind.FILE, file),
+            offset_bytes=0,
+            received_at=_time(file.get("received_at")),
+            metadata_state=MetadataState.NONE,
+            metadata={},
+        )
     for bundle in manifest.get("bundles", ()):
         sums = _sums(records, bundle["key"])
         bundle_id = tx.again_object(dataset_id, ObjectKind.BUNDLE, {**bundle, "sha256": sums.get("sha256"), "crc64nvme": sums.get("crc64nvme")})
         tx.again_members(bundle_id, ((by_key[m["key"]], m["offset_bytes"]) for m in bundle["members"]))
-    key = names.manifest_key(described["prefix"])
+    key = names.manifest_key(described["prefix"], manifest["revision"])
+    known = {key, *(o.key for o in tx.objects(dataset_id))}
+    for ended in (o for stone in stones for o in stone["objects"] if o["key"] not in known):  # of an erasure that had begun
+        known.add(ended["key"])
+        tx.again_object(dataset_id, ObjectKind(ended["kind"]), ended)
     sums = _sums(records, key)
     own = {"key": key, "size_bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "crc64nvme": sums.get("crc64nvme")}
     tx.again_object(dataset_id, ObjectKind.MANIFEST, own)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 import stat
 from collections import Counter
@@ -16,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from archiver import bundle, formats, names
+from archiver import bundle, formats, manifest, names
 from archiver.archive import Archive
 from archiver.errors import Conflict, UnreadableSource, WrongUse
 from archiver.ledger import Transaction
-from archiver.model import Dataset, DatasetState, File, FileState, MetadataState, ObjectKind
+from archiver.model import Dataset, DatasetState, File, FileState, ObjectKind
 
 
 @dataclass(frozen=True)
@@ -126,6 +124,11 @@ def _register_one(archive: Archive, project: str, instrument: str, name: str, so
         known = _known(tx, instrument, name, source)
     for before in known:
         if before.sha256 == _sha256(source.path):
+            if before.state is FileState.ERASED:
+                raise Conflict(
+                    f"{before.path} was erased from {instrument}/{name} for ever, and is not received again.",
+                    "Take it out of what you send; an admin can tell when and why it was erased.",
+                )
             return Arrival(source, before.dataset_id, before.path, None)
     extracted = formats.extract(source.path, names.text(source.path_raw))
     described = {
@@ -133,7 +136,7 @@ def _register_one(archive: Archive, project: str, instrument: str, name: str, so
         "format": extracted.format,
         "metadata_state": extracted.state,
         "metadata_error": extracted.error,
-        "metadata": {**extracted.metadata, **_iso(title=extracted.title, acquired_at=extracted.acquired_at)},
+        "metadata": {**extracted.metadata, **manifest.iso(title=extracted.title, acquired_at=extracted.acquired_at)},
     }
     with archive.ledger.begin() as tx:
         dataset = _tail(tx, project, instrument, name)
@@ -154,12 +157,8 @@ def _register_one(archive: Archive, project: str, instrument: str, name: str, so
         return Arrival(source, dataset.id, names.text(path_raw), transfer_id)
 
 
-def _iso(**values: Any) -> dict[str, Any]:
-    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items() if v is not None}
-
-
 def _known(tx: Transaction, instrument: str, name: str, source: Source) -> list[File]:
-    """Received files of this dataset and those that continue it, with the same path (any version) and size."""
+    """Received or erased files of this dataset and those that continue it, with the same path (any version) and size."""
     dataset = tx.dataset_named(instrument, name)
     chain: list[Dataset] = []
     while dataset is not None:
@@ -171,7 +170,7 @@ def _known(tx: Transaction, instrument: str, name: str, source: Source) -> list[
             file = tx.file_at(link.id, path_raw)
             if file is None:
                 break
-            if file.state is FileState.RECEIVED and file.size_bytes == source.size_bytes:
+            if file.state is not FileState.ARRIVING and file.size_bytes == source.size_bytes:
                 same.append(file)
     return same
 
@@ -189,7 +188,7 @@ def _tail(tx: Transaction, project: str, instrument: str, name: str) -> Dataset:
     if dataset is None:
         return tx.open_dataset(project, instrument, name, names.prefix(project, instrument, name, tx.at), None)
     number = 0
-    while dataset.state is DatasetState.CLOSED or _described(tx, dataset):
+    while dataset.state is not DatasetState.OPEN or _described(tx, dataset):
         if dataset.state is DatasetState.OPEN:
             tx.close_dataset(dataset.id)  # its manifest is proven: a close was cut short before its last step, and no file may come after it
         number += 1
@@ -204,8 +203,8 @@ def _tail(tx: Transaction, project: str, instrument: str, name: str) -> Dataset:
 
 def _described(tx: Transaction, dataset: Dataset) -> bool:
     """Whether a dataset's manifest is proven."""
-    manifest = tx.object_with_key(names.manifest_key(dataset.prefix))
-    return manifest is not None and bool(tx.copies_of(manifest.id))
+    known = tx.object_with_key(names.manifest_key(dataset.prefix))
+    return known is not None and bool(tx.copies_of(known.id))
 
 
 def _arrival_transfer(tx: Transaction, object_id: int, path: Path) -> int:
@@ -243,25 +242,25 @@ def prepare_close(archive: Archive, dataset_id: int) -> int | None:
         )
     with archive.ledger.begin() as tx:
         dataset = tx.dataset(dataset_id)
-        if dataset.state is DatasetState.CLOSED:
+        if dataset.state is not DatasetState.OPEN:
             return None
         files = tx.files(dataset_id)
         if not files:
             raise Conflict(f"{dataset.full_name} has no file.", "Send one; an empty dataset is not closed.")
-        tx.update_dataset(dataset_id, **_summary(files))
-        manifest = tx.object_with_key(names.manifest_key(dataset.prefix))
-        if manifest is not None and tx.copies_of(manifest.id):
+        tx.update_dataset(dataset_id, **manifest.summary(files))
+        known = tx.object_with_key(names.manifest_key(dataset.prefix))
+        if known is not None and tx.copies_of(known.id):
             return None  # proven by a close that was cut short before its last step
         _lay_out(archive, tx, dataset, files)
-        body = _manifest(tx.dataset(dataset_id), files, tx)
+        body = manifest.body(tx, dataset_id)
         path = archive.spool / "manifests" / f"{dataset_id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
-        if manifest is None:
+        if known is None:
             object_id = tx.add_object(dataset_id, ObjectKind.MANIFEST, names.manifest_key(dataset.prefix), len(body))
             return _arrival_transfer(tx, object_id, path)
-        tx.update_object(manifest.id, size_bytes=len(body), sha256=None, crc64nvme=None)
-        return _arrival_transfer(tx, manifest.id, path)
+        tx.update_object(known.id, size_bytes=len(body), sha256=None, crc64nvme=None)
+        return _arrival_transfer(tx, known.id, path)
 
 
 def _lay_out(archive: Archive, tx: Transaction, dataset: Dataset, files: Sequence[File]) -> None:
@@ -287,62 +286,3 @@ def close(archive: Archive, dataset_id: int) -> Dataset:
     (archive.spool / "manifests" / f"{dataset_id}.json").unlink(missing_ok=True)
     with archive.ledger.read() as tx:
         return tx.dataset(dataset_id)
-
-
-def _summary(files: Sequence[File]) -> dict[str, Any]:
-    """What a dataset is as a whole, from its files: the earliest acquisition, the first title, the formats, the first metadata."""
-    times = sorted(datetime.fromisoformat(f.metadata["acquired_at"]) for f in files if f.metadata.get("acquired_at"))
-    good = [f for f in files if f.metadata_state is MetadataState.OK]
-    kinds = [f.format for f in files if f.format]
-    return {
-        "size_bytes": sum(f.size_bytes for f in files),
-        "file_count": len(files),
-        "acquired_at": times[0] if times else None,
-        "title": next((str(f.metadata["title"]) for f in files if f.metadata.get("title")), None),
-        "format": max(sorted(set(kinds)), key=kinds.count) if kinds else None,
-        "metadata": good[0].metadata if good else {},
-    }
-
-
-def _manifest(dataset: Dataset, files: Sequence[File], tx: Transaction) -> bytes:
-    """A dataset's description that is enough by itself (Law 6): JSON with sorted keys, sums in hex and base64, times in UTC."""
-    objects = tx.objects(dataset.id)
-    keys = {o.id: o.key for o in objects}
-    members = tx.members(dataset.id)
-    follows = tx.dataset(dataset.follows_id).full_name if dataset.follows_id is not None else None
-    described = {
-        "neve_manifest": 1,
-        "dataset": {
-            **_iso(received_at=dataset.received_at, acquired_at=dataset.acquired_at, title=dataset.title, format=dataset.format, follows=follows),
-            "project": dataset.project,
-            "instrument": dataset.instrument,
-            "name": dataset.name,
-            "prefix": dataset.prefix,
-            "metadata": dataset.metadata,
-        },
-        "files": [
-            {
-                **_iso(mtime=f.mtime, received_at=f.received_at, format=f.format, metadata_error=f.metadata_error),
-                "path": f.path,
-                "path_hex": f.path_raw.hex(),
-                "key": keys[f.object_id],
-                "offset_bytes": f.offset_bytes,
-                "size_bytes": f.size_bytes,
-                "sha256": f.sha256,
-                "crc64nvme": f.crc64nvme,
-                "metadata_state": f.metadata_state,
-                "metadata": f.metadata,
-            }
-            for f in files
-        ],
-        "bundles": [
-            {
-                "key": o.key,
-                "size_bytes": o.size_bytes,
-                "members": [{"key": keys[m.object_id], "offset_bytes": m.offset_bytes} for m in members if m.bundle_id == o.id],
-            }
-            for o in objects
-            if o.kind is ObjectKind.BUNDLE
-        ],
-    }
-    return json.dumps(described, ensure_ascii=False, sort_keys=True, indent=1).encode()

@@ -114,6 +114,9 @@ class PolicySettings(Section):
     hold_days_max: int = Field(730, ge=1, description="Most days until the end of a hold.")
     bundle_below_bytes: int = Field(2**20, ge=0, description="Files smaller than this are bundled, in tiers that take bundles; 0 means none.")
     bundle_max_bytes: int = Field(2**30, ge=2**20, description="A bundle is at most this large.")
+    retention: timedelta | None = Field(
+        None, gt=timedelta(0), description="Age from which two admins may have data erased by `archiver erase --past-retention`; empty means never."
+    )
     clock_tolerance: timedelta = Field(timedelta(minutes=5), description="Nothing is dropped while clock and store, or last event, differ by more.")
     clock_silence: timedelta = Field(
         timedelta(days=14),
@@ -136,7 +139,7 @@ class WorkerSettings(Section):
     """How the worker goes about it."""
 
     pause: timedelta = Field(timedelta(seconds=2), gt=timedelta(0), description="Time between two looks at the ledger when there is nothing to do.")
-    parallel: int = Field(4, ge=1, le=64, description="Transfers under way at once.")
+    parallel: int = Field(4, ge=1, le=64, description="Transfers under way at once; up to 250 small ones of one dataset go together as one.")
     tries: int = Field(5, ge=1, description="Attempts before a transfer is quarantined.")
     backoff: timedelta = Field(timedelta(seconds=10), description="Wait after the first failed attempt; doubles each time, with jitter.")
     recall_poll: timedelta = Field(timedelta(minutes=5), description="Time between two looks at a running recall.")
@@ -187,6 +190,7 @@ class RuleSettings(Section):
     copies_min_after: int | None = Field(None, ge=1, description="See [policy].")
     bundle_below_bytes: int | None = Field(None, ge=0, description="See [policy].")
     bundle_max_bytes: int | None = Field(None, ge=2**20, description="See [policy].")
+    retention: timedelta | None = Field(None, gt=timedelta(0), description="See [policy].")
 
 
 class LedgerSettings(Section):

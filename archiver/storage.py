@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,7 +87,6 @@ class Head:
     readable_until: datetime | None
     sha256: str | None
     crc64nvme: str | None
-    store_time: datetime | None
     locked_until: datetime | None
 
     @property
@@ -179,7 +178,6 @@ class Tier:
             readable_until=until,
             sha256=base64.b64decode(sha).hex() if sha and full and "-" not in sha else None,
             crc64nvme=answer.get("ChecksumCRC64NVME") if full else None,
-            store_time=_date(answer),
             locked_until=answer.get("ObjectLockRetainUntilDate"),
         )
 
@@ -271,9 +269,8 @@ class Tier:
                 parts.append({"PartNumber": number, "ETag": answer["ETag"], **({"ChecksumCRC64NVME": answer["ChecksumCRC64NVME"]} if cold else {})})
             whole = {"ChecksumCRC64NVME": digester.digest().crc64nvme, "ChecksumType": "FULL_OBJECT"} if cold else {}
             answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*", **whole)
-        except BaseException:
-            self._abort(key, upload_id)
-            raise
+        finally:  # also what was begun by a request whose answer was lost
+            self.abort_uploads(key, {key})
         return str(answer.get("VersionId", "null"))
 
     def put_text(self, key: str, text: str) -> str:
@@ -308,9 +305,8 @@ class Tier:
                 sums = {"ChecksumCRC64NVME": result["ChecksumCRC64NVME"]} if cold and "ChecksumCRC64NVME" in result else {}
                 parts.append({"PartNumber": number, "ETag": result["ETag"], **sums})
             answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
-        except BaseException:
-            self._abort(key, upload_id)
-            raise
+        finally:  # also what was begun by a request whose answer was lost
+            self.abort_uploads(key, {key})
         return str(answer.get("VersionId", "null"))
 
     def lock(self, key: str, version_id: str, until: datetime) -> None:
@@ -337,12 +333,18 @@ class Tier:
 
     def _begin_upload(self, key: str, storage_class: str, lock_until: datetime | None) -> str:
         """Begin a multipart upload; what a process that died left of an earlier one is ended, else it is billed for ever."""
-        for left in (self._call("list_multipart_uploads", Prefix=key) or {}).get("Uploads", ()):
-            if left["Key"] == key:
-                self._abort(key, left["UploadId"])
+        self.abort_uploads(key, {key})
         checked = storage_class in COLD_CLASSES or lock_until is not None
         checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if checked else {}
         return str(self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum, **_lock(lock_until))["UploadId"])
+
+    def abort_uploads(self, prefix: str, keys: Collection[str]) -> int:
+        """End the multipart uploads under way at these keys, which all begin with `prefix`; returns how many there were."""
+        answer = self._call("list_multipart_uploads", Prefix=prefix) or {}
+        found = [(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", ()) if upload["Key"] in keys]
+        for key, upload_id in found:
+            self._abort(key, upload_id)
+        return len(found)
 
     def _abort(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)

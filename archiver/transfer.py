@@ -30,9 +30,8 @@ from archiver.errors import (
     StoreUnavailable,
     UnreadableSource,
 )
-from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
-from archiver.model import Object, ObjectKind, RecallState, Transfer, TransferState
+from archiver.model import Copy, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
 from archiver.proof import prove
 from archiver.storage import AlreadyThere, Digest, Digester, NotReadable, Tier, Vanished
 
@@ -44,6 +43,8 @@ _SAYS: dict[type[Exception], str] = {
     NotReadable: "A copy must be recalled before it is read",
     AlreadyThere: "Something stands at the key already",
 }
+TROUBLE = (PublicError, NotReadable, AlreadyThere, Vanished, OSError)
+"""What may go wrong with one transfer; it is recorded in it."""
 ENDED = (TransferState.PROVEN, TransferState.QUARANTINED, TransferState.CANCELLED)
 
 
@@ -58,9 +59,9 @@ def run(archive: Archive, transfer: Transfer) -> Transfer:
             _step(archive, transfer)
         except Moved:
             pass  # another process or a person moved it; go on from what is true now
-        except (PublicError, NotReadable, AlreadyThere, Vanished, OSError) as error:
+        except TROUBLE as error:
             with suppress(Moved):
-                _fail(archive, _read(archive, transfer.id), error)
+                fail(archive, _read(archive, transfer.id), error)
         transfer = _read(archive, before.id)
         if transfer.state in ENDED or (transfer.state, transfer.next_try_at) == (before.state, before.next_try_at):
             return transfer
@@ -110,7 +111,7 @@ def _start(archive: Archive, transfer: Transfer) -> None:
     with archive.ledger.begin() as tx:
         candidates = [c for c in tx.copies_with(transfer.object_id) if c.tier != transfer.tier]
         origin = policy.source(candidates, archive.settings, transfer.attempts)
-        if (origin is None or archive.settings.tiers[origin.tier].recall != "never") and _can_build(tx, transfer.object_id):
+        if (origin is None or archive.settings.tiers[origin.tier].recall != "never") and tx.all_lie_in(policy.HOT, transfer.object_id):
             tx.change("transfer", transfer, TransferState.COPYING, source_copy_id=None)
             return
         if origin is None:
@@ -160,22 +161,10 @@ def _copy(archive: Archive, transfer: Transfer) -> None:
     with archive.ledger.read() as tx:
         origin = tx.copy(transfer.source_copy_id)
         offset = None if origin.object_id == obj.id else tx.offset_in(origin.object_id, obj.id)
-    here = archive.tiers[origin.tier]
+    if origin.object_id != obj.id and offset is None:
+        raise Vanished(f"{obj.key} in {origin.key}")
     try:
-        if origin.object_id == obj.id:
-            lock = _lock_until(archive, obj, tier)
-            version_id = tier.copy_from(here, obj.key, origin.version_id, obj.size_bytes, _storage_class(obj, tier), lock)
-        elif offset is None:
-            raise Vanished(f"{obj.key} in {origin.key}")
-        else:
-            member = here.parts(origin.key, origin.version_id, obj.size_bytes, tier.part_bytes(obj.size_bytes), offset)
-            version_id = tier.put(obj.key, obj.size_bytes, member, _storage_class(obj, tier), _lock_until(archive, obj, tier))
-    except AlreadyThere:
-        # Left by a step that was cut short, or put there by somebody: the proof will tell.
-        head = tier.head(obj.key)
-        if head is None:
-            raise
-        version_id = head.version_id
+        version_id = bring(archive, obj, tier, origin, offset, lock_until(archive, obj, tier))
     except NotReadable:
         with archive.ledger.begin() as tx:  # the recall lapsed while we waited for our turn
             recall = tx.recall_for(origin, transfer.dataset_id)
@@ -188,10 +177,23 @@ def _copy(archive: Archive, transfer: Transfer) -> None:
         tx.change("transfer", transfer, TransferState.VERIFYING, version_id=version_id)
 
 
-def _can_build(tx: Transaction, object_id: int) -> bool:
-    """Whether an object is a bundle all of whose members lie in hot."""
-    members = tx.members_of(object_id)
-    return bool(members) and all(any(c.tier == policy.HOT for c in tx.copies_of(m.object_id)) for m in members)
+def bring(archive: Archive, obj: Object, tier: Tier, origin: Copy, offset: int | None, lock: datetime | None) -> str:
+    """Make a copy from another, or from a bundle's in which the bytes begin at `offset`; returns its version.
+
+    Raises `NotReadable`, `Vanished`, `StoreUnavailable`.
+    """
+    here = archive.tiers[origin.tier]
+    try:
+        if offset is None:
+            return tier.copy_from(here, obj.key, origin.version_id, obj.size_bytes, storage_class(obj, tier), lock)
+        member = here.parts(origin.key, origin.version_id, obj.size_bytes, tier.part_bytes(obj.size_bytes), offset)
+        return tier.put(obj.key, obj.size_bytes, member, storage_class(obj, tier), lock)
+    except AlreadyThere:
+        # Left by a step that was cut short, or put there by somebody: the proof will tell.
+        head = tier.head(obj.key)
+        if head is None:
+            raise
+        return head.version_id
 
 
 def _build(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> None:
@@ -209,7 +211,7 @@ def _build(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> Non
     contents = ((piece,) for piece in archive.tiers[policy.HOT].fetch(wanted))
     parts = _digested(bundle.in_parts(bundle.stream(files, contents), tier.part_bytes(obj.size_bytes)), digester)
     try:
-        version_id = tier.put(obj.key, obj.size_bytes, parts, _storage_class(obj, tier), _lock_until(archive, obj, tier))
+        version_id = tier.put(obj.key, obj.size_bytes, parts, storage_class(obj, tier), lock_until(archive, obj, tier))
     except AlreadyThere:  # left by a step that was cut short: the proof will tell whether it is this
         head = tier.head(obj.key)
         if head is None:
@@ -242,7 +244,7 @@ def _arrive(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> tu
                     raise SourceChanged(
                         f"{_shown(path)} has {before.st_size} bytes now, it had {obj.size_bytes}.", "Send it again when it no longer changes."
                     )
-                version_id = tier.put(obj.key, obj.size_bytes, _pieces(file, tier.part_bytes(obj.size_bytes), digester), _storage_class(obj, tier))
+                version_id = tier.put(obj.key, obj.size_bytes, _pieces(file, tier.part_bytes(obj.size_bytes), digester), storage_class(obj, tier))
                 after = os.stat(path)  # noqa: PTH116  # the name may have been given to another file meanwhile
         except AlreadyThere:
             head = tier.head(obj.key)
@@ -266,18 +268,23 @@ def _verify(archive: Archive, transfer: Transfer) -> None:
     assert transfer.version_id is not None
     with archive.ledger.read() as tx:
         obj = tx.object(transfer.object_id)
-    try:
-        proof = prove(tier, obj, transfer.version_id)
-    except ProofFailed:
-        _clear(archive, tier, obj.key, transfer.version_id)
-        raise
-    lock = _lock_until(archive, obj, tier)
-    if lock is not None:  # not every store locks while it copies; no copy counts before it is locked
-        tier.lock(obj.key, transfer.version_id, lock)
+    proof = see_proven(archive, obj, tier, transfer.version_id, lock_until(archive, obj, tier))
     with archive.ledger.begin() as tx:
         if tx.leftover(tier.name, obj.key, transfer.version_id) is not None:  # another hand could not prove it, and the reaper may end it any time
             raise AwaitsReaper(f"A version of {obj.key} in {tier.name} could not be proven.", "It is copied anew when the reaper has ended it.")
-        tx.finish_transfer(transfer, _storage_class(obj, tier), transfer.version_id, proof)
+        tx.finish_transfer(transfer, storage_class(obj, tier), transfer.version_id, proof)
+
+
+def see_proven(archive: Archive, obj: Object, tier: Tier, version_id: str, lock: datetime | None) -> Proof:
+    """Prove a version, and lock it until `lock`; one that is not what it should be is cleared away. Raises as `prove` does."""
+    try:
+        proof = prove(tier, obj, version_id)
+    except ProofFailed:
+        _clear(archive, tier, obj.key, version_id)
+        raise
+    if lock is not None:  # not every store locks while it copies; no copy counts before it is locked
+        tier.lock(obj.key, version_id, lock)
+    return proof
 
 
 def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
@@ -299,7 +306,7 @@ def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
     return True
 
 
-def _fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
+def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
     """Record why, and when it is tried again. An unreachable store or ledger is waited for without end; anything else is given up after N tries."""
     if transfer.state in ENDED:
         return
@@ -317,7 +324,7 @@ def _fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
             tx.change("transfer", transfer, TransferState.QUARANTINED, error=text)
 
 
-def _lock_until(archive: Archive, obj: Object, tier: Tier) -> datetime | None:
+def lock_until(archive: Archive, obj: Object, tier: Tier) -> datetime | None:
     """Until when a new copy is locked; None where the tier locks nothing, or only until a time that is past by the real clock."""
     if tier.settings.lock is None:
         return None
@@ -326,7 +333,7 @@ def _lock_until(archive: Archive, obj: Object, tier: Tier) -> datetime | None:
     return until if until is not None and until > archive.wall() else None
 
 
-def _storage_class(obj: Object, tier: Tier) -> str:
+def storage_class(obj: Object, tier: Tier) -> str:
     return "STANDARD" if obj.kind is ObjectKind.MANIFEST else tier.settings.storage_class
 
 

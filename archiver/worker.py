@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from archiver import changeover, chores, drop, guards, locations, plan, policy, recall, restore, transfer
+from archiver import batch, changeover, chores, drop, erasure, guards, locations, plan, policy, recall, restore
 from archiver.archive import Archive, view
 from archiver.errors import LedgerUnavailable, NotFound, StoreUnavailable
 from archiver.guards import Guard
 from archiver.lease import Lessee
+from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
-from archiver.model import DropState, RecallState, Transfer
+from archiver.model import DropState, RecallState, Transfer, TransferState
 from archiver.storage import Vanished
 
 log = logging.getLogger(__name__)
@@ -75,15 +76,16 @@ class Worker:
         self._guard.beat()
         done = restore.admit(self.archive)
         done |= self._plan()
-        done |= self._each(self._recalls(), "recall")
+        done |= self._each(self._recalls(), "a recall")
         done |= self._start_transfers()
         self._due.start(self._pool, self._drops)
         running = [*self._transfers.values(), *self._drops.values()]
         if running:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
         done |= self._reap_transfers() | self._reap(self._drops)
-        done |= self._each(self._restores(), "restore")
-        done |= self._each([lambda: locations.write_due(self.archive)], "location record")
+        done |= self._each(self._restores(), "a restore")
+        done |= self._each(self._erasures(), "an erasure")
+        done |= self._each([lambda: locations.write_due(self.archive)], "a location record")
         return bool(done or self._transfers or self._drops)
 
     def _plan(self) -> bool:
@@ -132,8 +134,12 @@ class Worker:
             if tx.note(guards.HOLD) is not None:  # as if all were claimed still; `archiver release` has every dataset looked at again
                 decision.stub, decision.drops = False, []
             waiting = policy.sponsors(seen)
-            for obj, tier, origin in decision.transfers:
-                tx.plan_transfer(obj, tier, source_copy_id=origin.id if origin else None, waiting=waiting.get(obj.id) if tier == policy.HOT else None)
+            tx.plan_transfers(
+                [
+                    (obj, tier, origin.id if origin else None, waiting.get(obj.id) if tier == policy.HOT else None)
+                    for obj, tier, origin in decision.transfers
+                ]
+            )
             for needless in decision.cancel:
                 tx.cancel_transfer(needless)
             for transfer_, priority, user in policy.urgent(seen, waiting):
@@ -174,6 +180,11 @@ class Worker:
             restores = tx.restores_under_way()
         return [lambda one=one: restore.advance(self.archive, one) is not one.state for one in restores]  # type: ignore[misc]
 
+    def _erasures(self) -> list[Callable[[], bool]]:
+        with self.archive.ledger.read() as tx:
+            due = tx.erasures_due()
+        return [lambda one=one: erasure.advance(self.archive, one) for one in due]  # type: ignore[misc]
+
     def _each(self, steps: list[Callable[[], bool]], what: str) -> bool:
         done = False
         for step in steps:
@@ -182,24 +193,42 @@ class Worker:
             except Moved:
                 done = True
             except (StoreUnavailable, NotFound, Vanished) as error:
-                log.warning("a %s waits: %s", what, error)
+                log.warning("%s waits: %s", what, error)
         return done
 
     def _start_transfers(self) -> bool:
-        parallel = self.archive.settings.worker.parallel
-        if len(self._transfers) > parallel:
-            return True  # nobody is idle yet; taken several at a time, they cost the ledger less
+        most = self.archive.settings.worker.parallel * 2  # so that nobody is idle; taken several at a time, they cost the ledger less
+        running = len(set(self._transfers.values()))
+        if running > most // 2:
+            return True
+        taken: list[list[Transfer]] = []
         with self.archive.ledger.begin() as tx:
-            due = tx.take_transfers(self._lessee.lease, parallel * 2 - len(self._transfers), set(self._transfers), self._caps)
-        for one in due:
-            self._transfers[one.id] = self._pool.submit(transfer.run, self.archive, one)
-        return bool(due)
+            begun = set(self._transfers)
+            while running + len(taken) < most:
+                due = tx.take_transfers(self._lessee.lease, most - running - len(taken), begun, self._caps)
+                for one in due:
+                    if one.id not in begun:
+                        taken.append([one, *self._alike(tx, one, begun)])
+                        begun.update(each.id for each in taken[-1])
+                if not due:
+                    break
+        for together in taken:
+            future: Future[object] = self._pool.submit(batch.run, self.archive, together)
+            self._transfers.update((one.id, future) for one in together)
+        return bool(taken)
+
+    def _alike(self, tx: Transaction, one: Transfer, begun: set[int]) -> list[Transfer]:
+        """Small transfers that go with this one in a batch, where it is small itself and its tier has no cap."""
+        if one.state is not TransferState.PLANNED or one.tier in self._caps or tx.object(one.object_id).size_bytes >= batch.BELOW_BYTES:
+            return []
+        return tx.take_alike(self._lessee.lease, one, {*begun, one.id}, batch.BELOW_BYTES, batch.MOST - 1)
 
     def _reap_transfers(self) -> bool:
         ended = {key: future for key, future in self._transfers.items() if future.done()}
         done = self._reap(self._transfers)
         # Most have given their lease back with their last change of state; the others could not go on, and another may.
-        waiting = [key for key, future in ended.items() if future.exception() or _has_lease(future.result())]
+        leased = {one for future in set(ended.values()) if not future.exception() for one in _leased(future.result())}
+        waiting = [key for key, future in ended.items() if future.exception() or key in leased]
         self._lessee.give_back(transfers=waiting)
         return done
 
@@ -207,17 +236,22 @@ class Worker:
     def _reap(running: dict[int, Future[object]]) -> bool:
         """Take in what has ended; returns whether any of it came further (what only waits for its store must not be turned round at once)."""
         done = False
-        for key in [key for key, future in running.items() if future.done()]:
-            future = running.pop(key)
+        ended: dict[Future[object], list[int]] = {}
+        for key, future in running.items():
+            if future.done():
+                ended.setdefault(future, []).append(key)
+        for future, keys in ended.items():
+            for key in keys:
+                del running[key]
             error = future.exception()
             if isinstance(error, LedgerUnavailable):
-                log.warning("work on %s goes on later: %s", key, error)
+                log.warning("work on %s goes on later: %s", keys, error)
             elif error is not None:
-                log.error("work on %s ended by a fault of ours", key, exc_info=error)
+                log.error("work on %s ended by a fault of ours", keys, exc_info=error)
             else:
                 done |= bool(future.result())
         return done
 
 
-def _has_lease(ended: object) -> bool:
-    return isinstance(ended, Transfer) and ended.lease_by is not None
+def _leased(ended: object) -> list[int]:
+    return [one.id for one in ended if one.lease_by is not None] if isinstance(ended, list) else []

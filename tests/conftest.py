@@ -8,8 +8,10 @@
 | `store`            | session | SeaweedFS: endpoint, keys, `buckets()` makes versioned ones                     | store        |
 | `bench`            | test    | an archive on `store` with a clock that the test turns                          | archive      |
 | `bench_on`         | test    | the same with other tier settings                                               | archive      |
+| `faulty`           | module  | a proxy before a store: seeded faults, an account of what crossed it            | faulty       |
 | `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |
 | `smtp_sink`      | test    | a mail server that keeps what it is sent                                        | smtp         |
+| `place`            | test    | a ledger whose datasets have no bytes, its mail to `smtp_sink`                  | place        |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
 | `postgres`         | session | PostgreSQL: `database()` is the URL of an empty one; `stop()`, `start()`         | postgres     |
 | `fuse`             | session | /dev/fuse, s3fs and the right to mount are there                                | requirements |
@@ -36,8 +38,10 @@ pytest_plugins = [
     "fixtures.ports",
     "fixtures.store",
     "fixtures.archive",
+    "fixtures.faulty",
     "fixtures.site",
     "fixtures.smtp",
+    "fixtures.place",
     "fixtures.glacier",
     "fixtures.postgres",
     "fixtures.engine",

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
-from archiver.api import drill_routes, hold_routes, notice_routes, plan_routes, problems, receipt_routes, restore_routes, routes
+from archiver.api import drill_routes, erasure_routes, hold_routes, notice_routes, plan_routes, problems, receipt_routes, restore_routes, routes
 from archiver.api.edge import Edge
 from archiver.api.health import Health
 from archiver.archive import Archive
@@ -42,6 +42,7 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
     app.include_router(notice_routes.api)
     app.include_router(plan_routes.api)
     app.include_router(drill_routes.api)
+    app.include_router(erasure_routes.api)
     app.include_router(receipt_routes.api)
     app.include_router(routes.outside)
     for kind in (PublicError, RequestValidationError, HTTPException, Moved):

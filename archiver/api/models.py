@@ -124,7 +124,7 @@ class Restore(BaseModel):
     files_glob: str | None
     keep_days: int
     requested_at: Time
-    promised_by: Time
+    promised_by: Time | None = Field(description="Null while it waits for an admin: the promise counts from the yes.")
     ready_at: Time | None
     expires_at: Time | None
     ended_at: Time | None

@@ -34,6 +34,14 @@ def quoted(archive: Archive, dataset: str, files: str | None, days: int | None, 
     )
     out.print(f"to recall: {answer['recall_objects']:,} object(s), {answer['recall_bytes']:,} bytes")
     out.print(f"ready in {ready['at_least_s']:,.0f} to {ready['at_most_s']:,.0f} s ({basis}); {answer['days']} days; {answer['cost']['text']}")
+    left = answer["room"]["left_bytes"]
+    waits = "" if answer["room"]["fits"] else ": it waits until there is room"
+    out.print("room in hot: " + ("as much as needed" if left is None else f"{max(left, 0):,} bytes are left{waits}"))
+    for quota in answer["quotas"]:
+        over = "" if quota["fits"] else ": too little"
+        left_text = "no limit" if quota["left_bytes"] is None else f"{quota['left_bytes']:,} of {quota['limit_bytes']:,} bytes are left{over}"
+        out.print(f"quota of the {quota['kind']} {quota['name']}: {left_text}", markup=False)
+    out.print("An admin has to approve it first." if answer["needs_approval"] else "Nobody has to approve it.")
 
 
 @restores_cli.command("list")
@@ -102,7 +110,9 @@ def _say(archive: Archive, number: int, *, as_json: bool) -> None:
 
 
 def _line(document: describe.Document) -> str:
-    end = f", in hot until {document['expires_at']}" if document["expires_at"] else f", promised by {document['promised_by']}"
+    end = f", promised by {document['promised_by']}" if document["promised_by"] else ""
+    if document["expires_at"]:
+        end = f", in hot until {document['expires_at']}"
     if document["ended_at"]:
         end = ""
     why = f": {document['error']}" if document["error"] else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -23,11 +23,15 @@ _CHANGES: Mapping[str, Mapping[Any, frozenset[Any]]] = {
     "restore": model.RESTORE_CHANGES,
     "leftover": model.LEFTOVER_CHANGES,
     "drill": model.DRILL_CHANGES,
+    "erasure": model.ERASURE_CHANGES,
 }
 
 
 _IN_HAND = frozenset({model.TransferState.PLANNED, model.TransferState.COPYING, model.TransferState.VERIFYING})
 """States of a transfer in which its worker goes on; with every other it gives its lease back."""
+
+_NOW_AND_THEN = timedelta(minutes=1)
+"""A dataset is looked at this often while its transfers go on: each look reads all of it."""
 
 
 class Moved(Exception):
@@ -75,8 +79,11 @@ class Base:
         """
         self.change_all(noun, [row], to, **values)
 
-    def change_all(self, noun: str, rows: Sequence[Any], to: StrEnum, **values: Any) -> None:
-        """The same for many rows of one dataset that are in the same state: all are moved, or none. Three queries, however many they are."""
+    def change_all(self, noun: str, rows: Sequence[Any], to: StrEnum, each: Sequence[Mapping[str, Any]] = (), **values: Any) -> None:
+        """The same for many rows of one dataset that are in the same state: all are moved, or none. A few queries, however many they are.
+
+        `each`: for each row, in the same order, values of its own (of the same columns).
+        """
         if not rows:
             return
         first = rows[0]
@@ -89,19 +96,24 @@ class Base:
         table = t.metadata.tables[noun]
         if "updated_at" in table.c:
             values["updated_at"] = self.at
-        said = {k: v for k, v in values.items() if isinstance(v, str | int)}
+        said = _said(values)
         if noun == "transfer" and to not in _IN_HAND:
             values |= {"lease_by": None, "lease_until": None}
         for part in _batches([row.id for row in rows]):
             moving = sa.update(table).where(table.c.id.in_(part), table.c.state == first.state).values(state=to, **values)
             if self.connection.execute(moving).rowcount != len(part):
                 raise Moved(f"{noun} {', '.join(map(str, part[:3]))} is no longer {first.state}")
+        if each:
+            own = [{"row_id": row.id, **its} for row, its in zip(rows, each, strict=True)]
+            self.connection.execute(sa.update(table).where(table.c.id == sa.bindparam("row_id")), own)
         details = []
-        for row in rows:
+        for row, its in zip(rows, each or [{}] * len(rows), strict=True):
             links = {link: getattr(row, link) for link in ("tier", "object_id", "copy_id") if hasattr(row, link)}
-            details.append({f"{noun}_id": row.id, **said, **links})
+            details.append({f"{noun}_id": row.id, **said, **_said(its), **links})
         if dataset_id is not None:  # what belongs to no dataset has no history
             self.events_of(dataset_id, f"{noun}.{to}", details)
+            if noun == "transfer" and to not in _IN_HAND:
+                self._look_between(dataset_id)
         self.committed_states += [f"{noun}.{to}"] * len(rows)
 
     def event(self, dataset_id: int, kind: str, detail: Mapping[str, Any]) -> None:
@@ -156,6 +168,21 @@ class Base:
     def look(self, dataset_id: int) -> None:
         """Have the worker compare this dataset's copies with its claims at its next turn."""
         self.connection.execute(sa.update(t.dataset).where(t.dataset.c.id == dataset_id).values(look_at=self.at))
+
+    def _look_between(self, dataset_id: int) -> None:
+        """A transfer came to its end, or waits: its dataset is looked at once no other goes on, and now and then while some do."""
+        c, d = t.transfer.c, t.dataset.c
+        going = sa.select(c.id).where(c.dataset_id == dataset_id, c.state.in_(_IN_HAND), c.source_uri.is_(None)).limit(1)
+        if self.connection.execute(going).first() is None:
+            self.look(dataset_id)
+            return
+        soon = self.at + _NOW_AND_THEN
+        self.connection.execute(sa.update(t.dataset).where(d.id == dataset_id, sa.or_(d.look_at.is_(None), d.look_at > soon)).values(look_at=soon))
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row's new values stands in its event."""
+    return {k: v for k, v in values.items() if isinstance(v, str | int)}
 
 
 def _batches(ids: Sequence[int], size: int = 500) -> list[Sequence[int]]:

@@ -16,6 +16,8 @@ from archiver import model
 from archiver.ledger import tables as t
 from archiver.ledger.base import Base
 
+_LIVES = t.file.c.state != model.FileState.ERASED
+
 
 @dataclass(frozen=True)
 class Query:
@@ -95,12 +97,16 @@ class Browse(Base):
         """Live copies per dataset and tier, for a page of datasets at once; a copy with a drop under way does not count."""
         ids = list(dataset_ids)
         columns = (t.file.c.id, t.file.c.dataset_id, t.file.c.size_bytes, t.copy.c.tier)
-        own = sa.select(*columns).join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id).where(t.file.c.dataset_id.in_(ids), _counts())
+        own = (
+            sa.select(*columns)
+            .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
+            .where(t.file.c.dataset_id.in_(ids), _LIVES, _counts())
+        )
         bundled = (
             sa.select(*columns)
             .join_from(t.file, t.member, t.member.c.object_id == t.file.c.object_id)
             .join(t.copy, t.copy.c.object_id == t.member.c.bundle_id)
-            .where(t.file.c.dataset_id.in_(ids), _counts())
+            .where(t.file.c.dataset_id.in_(ids), _LIVES, _counts())
         )
         held = own.union(bundled).subquery()  # each file once per tier
         select = sa.select(held.c.dataset_id, held.c.tier, sa.func.count(), sa.func.sum(held.c.size_bytes)).group_by(held.c.dataset_id, held.c.tier)
@@ -236,5 +242,5 @@ def _full(tier: str) -> sa.ColumnElement[bool]:
     bundled = sa.exists(
         sa.select(t.copy.c.id).join(t.member, t.member.c.bundle_id == t.copy.c.object_id).where(t.member.c.object_id == t.file.c.object_id, here)
     )
-    without = sa.exists().where(t.file.c.dataset_id == t.dataset.c.id, sa.not_(sa.or_(own, bundled)))
+    without = sa.exists().where(t.file.c.dataset_id == t.dataset.c.id, _LIVES, sa.not_(sa.or_(own, bundled)))
     return sa.and_(t.dataset.c.file_count > 0, sa.not_(without))

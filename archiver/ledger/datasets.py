@@ -116,18 +116,25 @@ class Datasets(Base):
     def datasets_to_look_at(self, limit: int) -> list[int]:
         """Datasets whose copies and claims may differ by now, longest waiting first."""
         c = t.dataset.c
-        select = sa.select(c.id).where(c.look_at <= self.at, c.state != model.DatasetState.ERASED).order_by(c.look_at, c.id).limit(limit)
+        select = sa.select(c.id).where(c.look_at <= self.at).order_by(c.look_at, c.id).limit(limit)
         return list(self.connection.execute(select).scalars())
 
     def look_at_all(self) -> None:
-        """Every closed dataset is looked at again (the policy has changed)."""
-        self.connection.execute(sa.update(t.dataset).where(t.dataset.c.state == model.DatasetState.CLOSED).values(look_at=self.at))
+        """Every dataset that is not open is looked at again (the policy has changed)."""
+        self.connection.execute(sa.update(t.dataset).where(t.dataset.c.state != model.DatasetState.OPEN).values(look_at=self.at))
 
     # files, objects, copies
 
     def files(self, dataset_id: int, after_id: int = 0, limit: int | None = None) -> list[model.File]:
-        select = sa.select(t.file).where(t.file.c.dataset_id == dataset_id, t.file.c.id > after_id).order_by(t.file.c.id)
+        """A dataset's files, arriving or received; not the erased ones."""
+        c = t.file.c
+        select = sa.select(t.file).where(c.dataset_id == dataset_id, c.id > after_id, c.state != model.FileState.ERASED).order_by(c.id)
         return self._all(model.File, select.limit(limit) if limit else select)
+
+    def erased_files(self, dataset_id: int) -> list[model.File]:
+        """What is left of a dataset's erased files: names, sizes, sums."""
+        c = t.file.c
+        return self._all(model.File, sa.select(t.file).where(c.dataset_id == dataset_id, c.state == model.FileState.ERASED).order_by(c.id))
 
     def file_at(self, dataset_id: int, path_raw: bytes) -> model.File | None:
         return self._one(model.File, sa.select(t.file).where(t.file.c.dataset_id == dataset_id, t.file.c.path_raw == path_raw))

@@ -100,6 +100,7 @@ class Findings(Base):
         copy_id = self._insert(
             t.copy, object_id=obj.id, tier=tier, key=obj.key, version_id=version_id, storage_class=storage_class, proof=proof, proven_at=self.at
         )
+        self.relocate(obj.dataset_id, tier)
         self.event(obj.dataset_id, "copy.adopted", {"copy_id": copy_id, "tier": tier, "key": obj.key, "version_id": version_id, "proof": proof.value})
         self.look(obj.dataset_id)
 

@@ -125,7 +125,9 @@ class Holds(Base):
         f = t.file.c
         return sum(
             size
-            for path, size in self.connection.execute(sa.select(f.path, f.size_bytes).where(f.dataset_id == dataset_id))
+            for path, size in self.connection.execute(
+                sa.select(f.path, f.size_bytes).where(f.dataset_id == dataset_id, f.state != model.FileState.ERASED)
+            )
             if any(policy.matches(path, glob) for glob in globs) and not any(policy.matches(path, glob) for glob in without)
         )
 

@@ -41,6 +41,18 @@ class Leases(Work, Endings):
         until = self._take(t.transfer, [one.id for one in found], lease)
         return [replace(one, lease_by=lease.by, lease_until=until) for one in found]
 
+    def take_alike(self, lease: Lease, one: model.Transfer, without: Collection[int], below_bytes: int, limit: int) -> list[model.Transfer]:
+        """Planned transfers of small objects that are as `one` (dataset, tier, priority, user) and that nobody has: this worker's from now on."""
+        c = t.transfer.c
+        same = ("dataset_id", "tier", "priority")
+        alike = sa.and_(*(c[name] == getattr(one, name) for name in same), c.user.is_not_distinct_from(one.user))
+        ready = sa.and_(c.state == model.TransferState.PLANNED, c.source_uri.is_(None), c.next_try_at <= self.at, c.id.not_in(without))
+        small = sa.and_(t.object_.c.size_bytes < below_bytes, t.object_.c.kind == model.ObjectKind.FILE)
+        select = sa.select(t.transfer).join(t.object_).where(alike, ready, small, self._free(t.transfer, lease)).order_by(c.id).limit(limit)
+        found = self._all(model.Transfer, select.with_for_update(skip_locked=True, of=t.transfer, key_share=True))
+        until = self._take(t.transfer, [found_.id for found_ in found], lease)
+        return [replace(found_, lease_by=lease.by, lease_until=until) for found_ in found]
+
     def take_datasets_with_drops(self, lease: Lease, tiers: Collection[str], without: Collection[int], limit: int) -> list[tuple[int, str]]:
         """(dataset id, tier) that have drops to carry out in these tiers and that nobody has: this worker's or reaper's from now on."""
         c = t.dataset.c

@@ -65,13 +65,15 @@ class Planning(Base):
         return [model.Dataset(**row._mapping, metadata={}) for row in rows]  # noqa: SLF001
 
     def busy(self, dataset_ids: Iterable[int]) -> set[int]:
-        """Those of these datasets that have transfers, drops, restores or stored claims that have not ended."""
+        """Those of these datasets that have transfers, drops, restores or stored claims that have not ended, or erased files."""
         ids = list(dataset_ids)
         selects = [
             sa.select(table.c.dataset_id).where(table.c.dataset_id.in_(ids), table.c.state.in_(model.active(changes)))
             for table, changes in ((t.transfer, model.TRANSFER_CHANGES), (t.drop, model.DROP_CHANGES), (t.restore, model.RESTORE_CHANGES))
         ]
         selects.append(sa.select(t.claim.c.dataset_id).where(t.claim.c.dataset_id.in_(ids), t.claim.c.ended_at.is_(None)))
+        e = t.erasure.c
+        selects.append(sa.select(e.dataset_id).where(e.dataset_id.in_(ids), e.state.in_([model.ErasureState.ERASING, model.ErasureState.ERASED])))
         return set(self.connection.execute(sa.union(*selects)).scalars())
 
     def alike(self, dataset_ids: Iterable[int], tiers: Sequence[str]) -> dict[int, list[Alike]]:

@@ -66,7 +66,9 @@ class Queues(Base):
     def absent_from(self, tier: str, dataset_id: int) -> list[tuple[str, int]]:
         """(path, bytes) of a dataset's files that have no live copy in a tier."""
         there = sa.select(t.copy.c.object_id).where(t.copy.c.tier == tier, t.copy.c.dropped_at.is_(None))
-        select = sa.select(t.file.c.path, t.file.c.size_bytes).where(t.file.c.dataset_id == dataset_id, t.file.c.object_id.not_in(there))
+        select = sa.select(t.file.c.path, t.file.c.size_bytes).where(
+            t.file.c.dataset_id == dataset_id, t.file.c.state != model.FileState.ERASED, t.file.c.object_id.not_in(there)
+        )
         return [(row[0], row[1]) for row in self.connection.execute(select)]
 
     def waiting_for_room(self) -> list[model.Restore]:

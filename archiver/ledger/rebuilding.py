@@ -29,7 +29,7 @@ class Rebuilding(Base):
         return self._insert(t.object_, dataset_id=dataset_id, kind=kind, **known)
 
     def again_file(self, **values: Any) -> int:
-        return self._insert(t.file, state=model.FileState.RECEIVED, **values)
+        return self._insert(t.file, **{"state": model.FileState.RECEIVED, **values})
 
     def again_members(self, bundle_id: int, places: Iterable[tuple[int, int]]) -> None:
         """`places`: (object id, offset in bytes)."""

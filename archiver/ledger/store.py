@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg.types.numeric import NumericLoader
 from sqlalchemy.engine import make_url
 
 from archiver.errors import LedgerUnavailable
@@ -28,11 +27,13 @@ from archiver.ledger.base import Moved
 from archiver.ledger.browse import Browse
 from archiver.ledger.datasets import Datasets
 from archiver.ledger.drills import Drills
+from archiver.ledger.erasures import Erasures
 from archiver.ledger.findings import Findings
 from archiver.ledger.history import History
 from archiver.ledger.holds import Holds
 from archiver.ledger.leases import Leases
 from archiver.ledger.locations import Locations
+from archiver.ledger.many import Many
 from archiver.ledger.messages import Messages
 from archiver.ledger.planning import Planning
 from archiver.ledger.quotes import Quotes
@@ -41,7 +42,7 @@ from archiver.ledger.rebuilding import Rebuilding
 __all__ = ["Ledger", "Moved", "Transaction"]
 
 
-class Transaction(Datasets, Leases, History, Browse, Holds, Messages, Quotes, Planning, Findings, Drills, Locations, Rebuilding):
+class Transaction(Datasets, Leases, History, Browse, Holds, Messages, Quotes, Planning, Findings, Drills, Locations, Many, Erasures, Rebuilding):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
 
 
@@ -129,16 +130,17 @@ _POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interva
 _IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
 
-class _Whole(NumericLoader):
-    """PostgreSQL's sums of bytes are `numeric`; here they are whole numbers, as on SQLite."""
-
-    def load(self, data: Any) -> Any:
-        found = super().load(data)
-        return int(found) if found == found.to_integral_value() else float(found)
-
-
 def _postgresql_connect(connection: Any, _record: Any) -> None:
-    connection.adapters.register_loader("numeric", _Whole)
+    from psycopg.types.numeric import NumericLoader  # noqa: PLC0415  # takes long, and SQLite does without
+
+    class Whole(NumericLoader):
+        """PostgreSQL's sums of bytes are `numeric`; here they are whole numbers, as on SQLite."""
+
+        def load(self, data: Any) -> Any:
+            found = super().load(data)
+            return int(found) if found == found.to_integral_value() else float(found)
+
+    connection.adapters.register_loader("numeric", Whole)
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:

@@ -265,7 +265,7 @@ transfer = sa.Table(
     sa.Index("ix_transfer_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index("uq_transfer_live", "object_id", "tier", unique=True, sqlite_where=sa.text(_ENDED), postgresql_where=sa.text(_ENDED)),
     sa.Index(None, "state", "next_try_at"),
-    sa.Index(None, "dataset_id"),
+    sa.Index(None, "dataset_id", "state"),
 )
 
 _LIVE = "state IN ('planned', 'checked')"

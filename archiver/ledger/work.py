@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -29,25 +29,37 @@ class Work(Queues):
 
         `waiting`: the most urgent restore that waits for it.
         """
-        transfer_id = self._insert(
-            t.transfer,
-            object_id=obj.id,
-            dataset_id=obj.dataset_id,
-            tier=tier,
-            key=obj.key,
-            source_copy_id=source_copy_id,
-            source_uri=source_uri,
-            state=TransferState.PLANNED,
-            attempts=0,
-            next_try_at=self.at,
-            created_at=self.at,
-            updated_at=self.at,
-            priority=waiting.priority if waiting else 0,
-            user=waiting.user if waiting else None,
-        )
-        self.event(obj.dataset_id, "transfer.planned", {"transfer_id": transfer_id, "object_id": obj.id, "tier": tier})
-        self.committed_states.append("transfer.planned")
-        return transfer_id
+        return self.plan_transfers([(obj, tier, source_copy_id, waiting)], source_uri)[0]
+
+    def plan_transfers(
+        self, wanted: Sequence[tuple[model.Object, str, int | None, model.Restore | None]], source_uri: str | None = None
+    ) -> list[int]:
+        """The same for many objects of one dataset: (object, tier, source copy, the restore that waits). A few queries, however many they are."""
+        if not wanted:
+            return []
+        rows = [
+            {
+                "object_id": obj.id,
+                "dataset_id": obj.dataset_id,
+                "tier": tier,
+                "key": obj.key,
+                "source_copy_id": source_copy_id,
+                "source_uri": source_uri,
+                "state": TransferState.PLANNED,
+                "attempts": 0,
+                "next_try_at": self.at,
+                "created_at": self.at,
+                "updated_at": self.at,
+                "priority": waiting.priority if waiting else 0,
+                "user": waiting.user if waiting else None,
+            }
+            for obj, tier, source_copy_id, waiting in wanted
+        ]
+        ids = list(self.connection.execute(sa.insert(t.transfer).returning(t.transfer.c.id, sort_by_parameter_order=True), rows).scalars())
+        details = [{"transfer_id": i, "object_id": obj.id, "tier": tier} for i, (obj, tier, _, _) in zip(ids, wanted, strict=True)]
+        self.events_of(wanted[0][0].dataset_id, "transfer.planned", details)
+        self.committed_states += ["transfer.planned"] * len(ids)
+        return ids
 
     def transfer(self, transfer_id: int) -> model.Transfer:
         found = self._one(model.Transfer, sa.select(t.transfer).where(t.transfer.c.id == transfer_id))
@@ -140,26 +152,34 @@ class Work(Queues):
 
     def finish_transfer(self, transfer: model.Transfer, storage_class: str, version_id: str, proof: model.Proof) -> None:
         """The copy is proven: it becomes true, and a file that was arriving becomes received, in one step."""
-        self.change("transfer", transfer, TransferState.PROVEN, version_id=version_id, error=None)
-        self._insert(
-            t.copy,
-            object_id=transfer.object_id,
-            tier=transfer.tier,
-            key=transfer.key,
-            version_id=version_id,
-            storage_class=storage_class,
-            proof=proof,
-            proven_at=self.at,
-        )
-        self.relocate(transfer.dataset_id, transfer.tier)
-        obj = self._one(model.Object, sa.select(t.object_).where(t.object_.c.id == transfer.object_id))
-        assert obj is not None
-        self.connection.execute(
-            sa.update(t.file)
-            .where(t.file.c.object_id == obj.id, t.file.c.state == model.FileState.ARRIVING)
-            .values(state=model.FileState.RECEIVED, received_at=self.at, size_bytes=obj.size_bytes, sha256=obj.sha256, crc64nvme=obj.crc64nvme)
-        )
-        self.look(transfer.dataset_id)
+        self.finish_transfers([(transfer, storage_class, version_id, proof)])
+
+    def finish_transfers(self, proven: Sequence[tuple[model.Transfer, str, str, model.Proof]]) -> None:
+        """The same for many transfers of one dataset into one tier: (transfer, storage class, version, how it was proven)."""
+        if not proven:
+            return
+        dataset_id, tier = proven[0][0].dataset_id, proven[0][0].tier
+        versions = [{"version_id": version_id} for _, _, version_id, _ in proven]
+        self.change_all("transfer", [transfer for transfer, *_ in proven], TransferState.PROVEN, versions, error=None)
+        copies = [
+            {
+                "object_id": transfer.object_id,
+                "tier": tier,
+                "key": transfer.key,
+                "version_id": version_id,
+                "storage_class": storage_class,
+                "proof": proof,
+                "proven_at": self.at,
+            }
+            for transfer, storage_class, version_id, proof in proven
+        ]
+        self.connection.execute(sa.insert(t.copy).inline(), copies)
+        self.relocate(dataset_id, tier)
+        f, o = t.file.c, t.object_.c
+        arriving = sa.select(t.object_).join(t.file).where(o.id.in_([c["object_id"] for c in copies]), f.state == model.FileState.ARRIVING)
+        for obj in self._all(model.Object, arriving):
+            received = {"received_at": self.at, "size_bytes": obj.size_bytes, "sha256": obj.sha256, "crc64nvme": obj.crc64nvme}
+            self.connection.execute(sa.update(t.file).where(f.object_id == obj.id).values(state=model.FileState.RECEIVED, **received))
 
     # drops
 

@@ -23,7 +23,7 @@ from archiver.archive import Archive
 from archiver.auth import Hub
 from archiver.errors import PublicError
 from archiver.ledger.store import Moved
-from archiver.pages import me, views
+from archiver.pages import me, restores, views
 from archiver.pages.sessions import NeedsSignIn, Sessions
 
 __all__ = ["create_site"]
@@ -69,6 +69,7 @@ def _pages(archive: Archive, hub: Hub) -> FastAPI:
     # Part of the addresses of what is static: it may be kept for ever, and changes with its content.
     app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_STATIC.iterdir()))).hexdigest()[:12]
     app.include_router(views.router)
+    app.include_router(restores.router)
     app.include_router(me.router)
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):

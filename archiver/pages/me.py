@@ -1,4 +1,4 @@
-"""The page "Me": messages, where one wants them, and one's holds; and the forms that hold a dataset and end a hold."""
+"""The page "Me": messages, where one wants them, one's restores and holds; and the forms that hold a dataset and end a hold."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ router = APIRouter()
 
 _MESSAGES = 50
 _HOLDS = 200
+_RESTORES = 20
 
 
 @router.get("/me")
 def me(request: Request, archive: Here, visitor: Reading) -> Response:
-    """Messages, addresses, holds."""
+    """Messages, addresses, restores, holds."""
     return _page(request, archive, visitor, None)
 
 
@@ -30,12 +31,14 @@ def _page(request: Request, archive: Here, visitor: Visitor, secret: str | None)
     name = visitor.identity.name
     with archive.ledger.read() as tx:
         found = [message(one) for one in tx.messages(name, _MESSAGES)]
+        restores = describe.restores(tx, tx.restores(visitor.identity.projects, None, name, _RESTORES))
         holds = describe.holds(tx, tx.holds(visitor.identity.projects, None, name, _HOLDS))
     return render(
         request,
         "me.html",
         visitor=visitor,
         messages=found,
+        restores=restores,
         holds=holds,
         address=addresses.of(archive, name),
         secret=secret,

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from archiver import auth, describe, restore
+from archiver import auth, describe
 from archiver.api import access, listing, models
 from archiver.api.access import Here, TheHub
 from archiver.api.problems import headers_for, public
@@ -148,6 +148,7 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         total = tx.count(query)
         projects = access.known_projects(tx, who)
         instruments = tx.instruments_of(who.projects)
+        undecided = describe.restores(tx, tx.undecided()) if who.admin else []
     return render(
         request,
         "datasets.html",
@@ -157,6 +158,7 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         total=total,
         projects=projects,
         instruments=instruments,
+        undecided=undecided,
         may_restore=auth.RESTORE in who.scopes,
         live=any(_runs(item) for item in page.items),
     )
@@ -168,7 +170,7 @@ def _runs(item: dict[str, Any]) -> bool:
 
 @router.get("/datasets/{dataset_id}")
 def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: models.Id, cursor: models.Text = "") -> Response:
-    """One dataset: where it is, why, its files with their proofs, its history."""
+    """One dataset: where it is, why, its files with their proofs, its history; what became of one's own last restore of it."""
     with archive.ledger.read() as tx:
         found = access.visible_dataset(tx, visitor.identity, dataset_id)
         item = describe.datasets(tx, archive.settings, [found])[0]
@@ -176,12 +178,18 @@ def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: 
         events = describe.events(tx.latest_events(found.id, _EVENTS + 1))
         project = dict(access.known_projects(tx, visitor.identity)).get(found.project, "")
         holds = describe.holds(tx, tx.holds(None, found.id, None, _PAGE))
+        undecided = describe.restores(tx, tx.undecided(found.id)) if visitor.identity.admin else []
+        mine = describe.restores(tx, tx.restores(None, found.id, visitor.identity.name, 1))
+        erased = tx.erasures(dataset_id=found.id)
     return render(
         request,
         "dataset.html",
         visitor=visitor,
         item=item,
         holds=holds,
+        refused=next((one for one in mine if one["state"] in words.REFUSED), None),
+        undecided=undecided,
+        erased=[{"files": one.receipt["files"], "at": describe.time(one.ended_at)} for one in erased if one.receipt],
         project_title=project,
         files=files,
         first=not cursor,
@@ -198,35 +206,6 @@ def dataset_row(request: Request, archive: Here, visitor: Reading, dataset_id: m
     with archive.ledger.read() as tx:
         item = describe.datasets(tx, archive.settings, [access.visible_dataset(tx, visitor.identity, dataset_id)])[0]
     return render(request, "row.html", visitor=visitor, item=item, back=back, may_restore=auth.RESTORE in visitor.identity.scopes)
-
-
-@router.post("/datasets/{dataset_id}/restore")
-def ask_restore(
-    request: Request,
-    archive: Here,
-    visitor: Sending,
-    dataset_id: models.Id,
-    days: Annotated[int, Form()],
-    back: Annotated[str, Form(max_length=4000)] = "",
-) -> Response:
-    """The Restore button."""
-    visitor.identity.need(auth.RESTORE)
-    with archive.ledger.read() as tx:
-        name = access.visible_dataset(tx, visitor.identity, dataset_id).full_name
-    restore.request(archive, visitor.identity.name, name, None, days, visitor.identity.projects)
-    return back_to(request, back, dataset_id)
-
-
-@router.post("/restores/{restore_id}/cancel")
-def cancel_restore(
-    request: Request, archive: Here, visitor: Sending, restore_id: models.Id, back: Annotated[str, Form(max_length=4000)] = ""
-) -> Response:
-    """The Cancel button."""
-    visitor.identity.need(auth.RESTORE)
-    with archive.ledger.read() as tx:
-        access.visible_restore(tx, visitor.identity, restore_id)
-    ended = restore.cancel(archive, visitor.identity.name, restore_id, visitor.identity.projects, admin=visitor.identity.admin)
-    return back_to(request, back, ended.dataset_id)
 
 
 def back_to(request: Request, back: str, dataset_id: int) -> Response:

@@ -35,6 +35,8 @@ RESTORES = {
 
 RUNNING = frozenset({"requested", "awaiting_approval", "queued", "recalling", "copying"})
 
+REFUSED = frozenset({"denied", "failed"})
+
 PROOFS = {
     "read-back": "SHA-256 of the bytes read back",
     "store-sha256": "the store's own SHA-256",

@@ -11,13 +11,12 @@ import os
 import re
 import shlex
 import sys
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from neve.client import Client
 from neve.errors import NeveError
+from neve.private import write_private
 from neve.sources import endpoint_for
 from neve.wording import utc_json
 
@@ -69,7 +68,12 @@ def configure(client: Client) -> Written:
     managed = _managed(client, ours) if ours else ""
     after = foreign if not managed else f"{foreign}{'' if not foreign or foreign.endswith(chr(10)) else chr(10)}{managed}"
     if after != before:
-        _replace(path, after)
+        try:
+            write_private(path, after)
+        except OSError as error:
+            raise NeveError(
+                f"{path} cannot be written ({_why(error)}).", "Free some space in your home, then run `neve credentials --configure`."
+            ) from None
     elif path.exists():
         path.chmod(0o600)
     return Written(path, tuple(ours), tuple(name for name in projects if name in taken))
@@ -119,26 +123,6 @@ def _managed(client: Client, projects: list[str]) -> str:
 def _neve() -> Path:
     """This installation's own command: the PATH of who reads the profile may have another, or none."""
     return Path(sys.executable).with_name("neve")
-
-
-def _replace(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")  # 0600 from the start
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                Path(temporary).unlink()
-            raise
-    except OSError as error:
-        raise NeveError(
-            f"{path} cannot be written ({_why(error)}).", "Free some space in your home, then run `neve credentials --configure`."
-        ) from None
 
 
 def _why(error: Exception) -> str:

@@ -132,6 +132,10 @@ class Client:
         """Ask for `dataset` (full name), or its files that match the glob `files`, to be hot for `days` from ready (None: the archiver's default)."""
         return self._parsed(records.restore, self._send("POST", "restores", json={"dataset": dataset, "files": files, "days": days}))
 
+    def take_up_quote(self, quote_id: str) -> records.Restore:
+        """Ask for what a quote of yours said. Raises QuoteExpired, QuoteChanged, OverQuota, NoRoom."""
+        return self._parsed(lambda answer: records.restore(answer["items"][0]), self._send("POST", "restores", json={"quote": quote_id}))
+
     def quote(self, dataset: str, files: str | None = None, days: int | None = None) -> records.Quote:
         """What bringing `dataset` (full name), or its files that match, back for `days` would mean. Nothing is brought back."""
         return self._parsed(records.quote, self._send("POST", "quotes", json={"dataset": dataset, "files": files, "days": days}))

@@ -81,6 +81,30 @@ class Conflict(NeveError):
     code = "conflict"
 
 
+class OverQuota(Conflict):
+    """More would be restored or held at once than you, or your project, may. `extra`: `quota`, and in `end` what could be ended."""
+
+    code = "over-quota"
+
+
+class NoRoom(Conflict):
+    """More is asked for than fast storage could hold if it held nothing else."""
+
+    code = "no-room"
+
+
+class QuoteExpired(Conflict):
+    """The quote is too old: what it said may not be so any more."""
+
+    code = "quote-expired"
+
+
+class QuoteChanged(Conflict):
+    """What was quoted would mean more by now. `extra["now"]`: what it would mean."""
+
+    code = "quote-changed"
+
+
 class ServiceUnavailable(NeveError):
     """The archiver does not answer, or not in a way that can be understood."""
 
@@ -155,9 +179,10 @@ class NotReadyInTime(NeveError, TimeoutError):
     code = "not-ready-in-time"
 
 
-_BY_CODE: dict[str, type[NeveError]] = {
-    kind.code: kind for kind in (WrongUse, NotSignedIn, NotAllowed, NotFound, Ambiguous, Conflict, StoreUnavailable, ServiceUnavailable)
-}
+_OF_THE_ARCHIVER: tuple[type[NeveError], ...] = (
+    WrongUse, NotSignedIn, NotAllowed, NotFound, Ambiguous, Conflict, OverQuota, NoRoom, QuoteExpired, QuoteChanged, StoreUnavailable,
+)  # fmt: skip
+_BY_CODE = {kind.code: kind for kind in _OF_THE_ARCHIVER}
 _BY_STATUS: dict[int, type[NeveError]] = {400: WrongUse, 401: NotSignedIn, 403: NotAllowed, 404: NotFound, 409: Conflict, 422: WrongUse}
 
 

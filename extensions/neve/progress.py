@@ -22,6 +22,8 @@ def progress_text(state: records.Restore) -> str:
     text = f"{word} · {state.files_ready} of {state.files_total} files · {size_text(state.bytes_ready)} of {size_text(state.bytes_total)}"
     if state.state in {"ready", "partly_ready"} and state.expires_at is not None:
         return f"{text} · until {time_text(state.expires_at)}"
+    if state.running and state.error:
+        text = f"{text} · {state.error}"  # what it waits for
     return f"{text} · by {time_text(state.promised_by)} at the latest" if state.running and state.promised_by is not None else text
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from neve import records
 from neve.client import Client, connect
-from neve.errors import NotReadyInTime, PartlyRestored, RestoreFailed, ServiceUnavailable
+from neve.errors import NotReadyInTime, PartlyRestored, RestoreFailed, ServiceUnavailable, WrongUse
 from neve.progress import progress_display
 from neve.wording import time_text
 
@@ -54,8 +54,8 @@ class Restoration:
 
     @property
     def promised_by(self) -> datetime | None:
-        """When the files will be back at the latest."""
-        return self._last.promised_by
+        """When the files will be back at the latest; None while an admin has not approved it."""
+        return self._now().promised_by
 
     @property
     def expires_at(self) -> datetime | None:
@@ -79,7 +79,7 @@ class Restoration:
         return self._last
 
     def extend(self, days: int) -> Restoration:
-        """Have it stay `days` longer. Raises WrongUse, Conflict."""
+        """Have it stay `days` longer. Raises WrongUse, Conflict, OverQuota."""
         self._last = self._client.extend_restore(self._last.id, days)
         self._asked_at = time.monotonic()
         return self
@@ -129,6 +129,8 @@ class Restoration:
         state = self._last
         if state.state == "ready":
             return self
+        if state.state == "denied":
+            raise RestoreFailed(f"An admin denied the restore of {state.dataset}.", "Talk to them, or ask for less:", state.reasons)
         if state.state == "partly_ready":
             detail = f"{state.files_ready} of {state.files_total} files of {state.dataset} are back; the others are not coming:"
             raise PartlyRestored(detail, reasons=state.reasons)
@@ -145,18 +147,25 @@ class Restoration:
         return f"<Restoration {self.id} of {self.dataset}: {records.RESTORE_STATES.get(self._last.state, self._last.state)}{until}>"
 
 
-def restore(name: str, files: str | None = None, days: int | None = None, *, url: str | None = None, token: str | None = None) -> Restoration:
-    """Ask for a dataset back into fast storage, at its own path.
+def restore(
+    name: str | records.Quote, files: str | None = None, days: int | None = None, *, url: str | None = None, token: str | None = None
+) -> Restoration:
+    """Ask for a dataset back into fast storage, at its own path; or for what a quote said, if it would not mean more by now.
 
     `files`: only those that match this pattern (`scan*.h5`); `days`: how long they stay, from when they are back (None: the archiver's default).
-    Raises NotFound (with the nearest names), Ambiguous, NotAllowed, ServiceUnavailable."""
+    Raises NotFound (with the nearest names), Ambiguous, NotAllowed, WrongUse, OverQuota, NoRoom, QuoteExpired, QuoteChanged, ServiceUnavailable."""
     client = connect(url, token)
+    if isinstance(name, records.Quote):
+        if files is not None or days is not None:
+            raise WrongUse("A quote says which files and how many days.", "Leave `files` and `days` out, or ask for a new quote.")
+        return Restoration(client, client.take_up_quote(name.id))
     return restore_dataset(client, client.find(name), files, days)
 
 
 def quote(name: str, files: str | None = None, days: int | None = None, *, url: str | None = None, token: str | None = None) -> records.Quote:
-    """What bringing a dataset back would mean: bytes, time, cost, whether it fits and needs approval. `print(quote(…))` says it in a line.
+    """What bringing a dataset back would mean: bytes, time, cost, whether it fits and needs approval.
 
+    `print(quote(…))` says it in a line, and `neve.restore(…)` of it asks for just that.
     Raises NotFound (with the nearest names), Ambiguous, NotAllowed, WrongUse, ServiceUnavailable."""
     client = connect(url, token)
     return client.quote(client.find(name).full_name, files, days)

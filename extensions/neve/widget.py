@@ -34,6 +34,7 @@ TEXTS = {
     "promise": "Back within {within} of asking.",
     "arriving": "It is still arriving.",
     "running": "On its way back: {state}.",
+    "approval": "Asked for; an admin has to approve it first.",
     "ended": "The last restore is {state}.",
     "label_card": "Dataset {name}",
     "label_progress": "Progress of the restore of {name}",
@@ -111,8 +112,11 @@ class RestoreButton(anywidget.AnyWidget):
     def _look(self) -> None:
         client = self._client()
         dataset = client.find(self._name)
-        running = next((own for own in client.my_restores(dataset.id) if own.state in records.OPEN), dataset.restore)
-        self._show(dataset, running)
+        mine = client.my_restores(dataset.id)
+        told = next((own for own in mine if own.state in records.OPEN), dataset.restore)
+        if told is None and mine and mine[0].state == "denied":
+            told = mine[0]  # the admin's reason is not lost with the cell's output
+        self._show(dataset, told)
 
     def _ask(self) -> None:
         client = self._client()
@@ -148,7 +152,8 @@ class RestoreButton(anywidget.AnyWidget):
             for trait, value in _labels(dataset.full_name).items():
                 self.set_trait(trait, value)
             if restore is not None and restore.running:
-                self._say("running", TEXTS["running"].format(state=records.RESTORE_STATES[restore.state]))
+                words = "approval" if restore.state == "awaiting_approval" else "running"
+                self._say("running", TEXTS[words].format(state=records.RESTORE_STATES[restore.state]))
                 self.progress_text, self.done = progress_text(restore), fraction(restore)
             elif restore is not None and restore.state in {"ready", "partly_ready"}:
                 words = "here_until" if restore.state == "ready" else "partly"

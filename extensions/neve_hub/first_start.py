@@ -14,8 +14,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from neve.private import write_private
+
 from archiver.errors import PublicError
-from neve_hub.instance import MARK, Instance, write_private
+from neve_hub.instance import MARK, Instance
 from neve_hub.passwords import Passwords
 
 Say = Callable[[str], None]

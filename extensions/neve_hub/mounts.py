@@ -23,7 +23,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from neve_hub.instance import Instance, current, write_private
+from neve.private import write_private
+
+from neve_hub.instance import Instance, current
 from neve_hub.names import safe_name
 
 log = logging.getLogger("neve.mounts")

@@ -12,9 +12,9 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from neve.private import write_private
 
 from archiver.errors import NotFound, WrongUse
-from neve_hub.instance import write_private
 
 _LONGEST_NAME = 200
 

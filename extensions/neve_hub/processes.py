@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from neve.private import write_private
 from supervisor.xmlrpc import SupervisorTransport
 
 from archiver.errors import PublicError
-from neve_hub.instance import MARK, Instance, write_private
+from neve_hub.instance import MARK, Instance
 
 _LONGEST_SOCKET = 90  # of 107: supervisord binds a longer name first
 

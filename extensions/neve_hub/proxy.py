@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
+from neve.private import write_private
 
-from neve_hub.instance import Instance, write_private
+from neve_hub.instance import Instance
 
 ENTRYPOINT = "web"
 

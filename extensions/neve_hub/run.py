@@ -22,11 +22,12 @@ from typing import Any, NoReturn
 
 import httpx
 import psutil
+from neve.private import write_private
 
 from archiver import config
 from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting
 from neve_hub import engine, first_start, mounts, processes, proxy, settings_file, store
-from neve_hub.instance import Found, Instance, write_private
+from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
 

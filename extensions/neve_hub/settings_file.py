@@ -11,9 +11,11 @@ import re
 import tomllib
 from pathlib import Path
 
+from neve.private import write_private
+
 from archiver.config import Settings
 from neve_hub import store
-from neve_hub.instance import Instance, write_private
+from neve_hub.instance import Instance
 
 _OFFSETS = (0, 1, 20, 81, 106)  # page, public S3, archiver, hub, store's S3: see neve_hub.instance
 

@@ -17,8 +17,10 @@ import time
 from io import StringIO
 from typing import Any
 
+from neve.private import write_private
+
 from archiver.errors import StoreUnavailable
-from neve_hub.instance import Instance, write_private
+from neve_hub.instance import Instance
 
 ROLE_ARN = "arn:aws:iam::role/notebook"
 REGION = "us-east-1"

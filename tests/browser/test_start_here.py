@@ -170,6 +170,9 @@ def test_the_dataset_page_lists_tiers_and_restores_one(page, instance, tmp_path)
     assert row.locator(".tier-deep").count() == 1
     link = row.locator("a").first.get_attribute("href")
     row.get_by_role("button", name=re.compile(r"^Restore")).click()
+    page.get_by_text("This is what it would mean").wait_for()
+    take_picture(page, "quote", tmp_path)
+    page.get_by_role("button", name="Restore it").click()
 
     # Its state is followed without a reload; then its own page says until when it is back.
     row.locator("progress, .good").first.wait_for()

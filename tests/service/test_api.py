@@ -36,6 +36,11 @@ ROUTES = {
     ("get", "/api/v1/transfers"),
     ("post", "/api/v1/transfers/{transfer_id}/retry"),
     ("get", "/api/v1/drills"),
+    ("post", "/api/v1/erasures"),
+    ("get", "/api/v1/erasures"),
+    ("get", "/api/v1/erasures/{erasure_id}"),
+    ("post", "/api/v1/erasures/{erasure_id}/approve"),
+    ("post", "/api/v1/erasures/{erasure_id}/withdraw"),
     ("get", "/api/v1/files/{file_id}/receipt"),
     ("post", "/api/v1/holds"),
     ("get", "/api/v1/holds"),
@@ -282,7 +287,7 @@ def test_every_route_needs_a_token(site, token, status, code):
         ("scopeless", {("get", "/api/v1/me")}),
         (
             "reader",
-            {r for r in ROUTES if r[0] == "get"} - {("get", "/api/v1/plan"), ("get", "/api/v1/transfers")}
+            {r for r in ROUTES if r[0] == "get" and not r[1].startswith("/api/v1/erasures")} - {("get", "/api/v1/plan"), ("get", "/api/v1/transfers")}
             | {("post", "/api/v1/credentials"), ("put", "/api/v1/me/notices"), ("post", "/api/v1/me/notices/seen")},
         ),
     ],
@@ -664,7 +669,7 @@ def test_openapi_tells_every_route_and_error(site):
             assert ("404" in statuses) == (
                 "{" in path
                 or (method, path)
-                in {("post", "/api/v1/restores"), ("get", "/api/v1/restores"), ("post", "/api/v1/credentials"), ("post", "/api/v1/quotes")}
+                in {("get", "/api/v1/restores"), *(("post", f"/api/v1/{noun}") for noun in ("restores", "credentials", "quotes", "erasures"))}
                 or path == "/api/v1/holds"
             )
             assert operation["description"], path
@@ -750,3 +755,35 @@ def test_promises_and_transfers_are_told(site):
     problem(site.as_("root").post("api/v1/transfers/999999/retry"), 404, "not-found")
     number = site.as_("root").json("transfers", state="proven")["items"][0]["id"]
     problem(site.as_("root").post(f"api/v1/transfers/{number}/retry"), 409, "conflict")
+
+
+# Erasures
+
+
+def test_an_erasure_needs_two_admins_and_shows_what_it_ends(site):
+    before = site.changes()
+    root, alice = site.as_("root"), site.as_("alice")
+    problem(alice.post("api/v1/erasures", json={"dataset": "saxs/run-1", "reason": "mine"}), 403, "not-allowed")
+    for wrong, status, code in (
+        ({"dataset": "saxs/run-1", "reason": " "}, 422, "wrong-use"),
+        ({"dataset": "saxs/run-1", "reason": "law", "files": "nothing-like-it"}, 422, "wrong-use"),
+        ({"dataset": "saxs/nowhere", "reason": "law"}, 404, "not-found"),
+        ({"dataset": "saxs/run-1"}, 422, "wrong-use"),
+    ):
+        problem(root.post("api/v1/erasures", json=wrong), status, code)
+    assert site.changes() == before
+    asked = root.post("api/v1/erasures", json={"dataset": "saxs/run-1", "reason": "Consent was withdrawn"})
+    assert asked.status_code == 201, asked.text
+    said = asked.json()
+    assert (said["state"], said["asked_by"], said["ends"]["files"] > 0, said["receipt"]) == ("requested", "root", True, None)
+    assert root.get(asked.headers["Location"].removeprefix("/services/archiver/")).json() == said
+    problem(root.post("api/v1/erasures", json={"dataset": "saxs/run-1", "reason": "again"}), 409, "conflict")
+    problem(root.post(f"api/v1/erasures/{said['id']}/approve"), 409, "conflict")
+    site.hub.add("ben", scopes=[auth.ACCESS, auth.READ, auth.ADMIN])
+    ben = site.as_("ben")
+    assert ben.json("erasures")["items"] == [said]
+    assert ben.post(f"api/v1/erasures/{said['id']}/withdraw").json()["state"] == "withdrawn"
+    problem(ben.post(f"api/v1/erasures/{said['id']}/approve"), 409, "conflict")
+    assert ben.json("erasures")["items"] == []
+    assert [e["state"] for e in ben.json("erasures", ended=True)["items"]] == ["withdrawn"]
+    problem(ben.post("api/v1/erasures/999/approve"), 404, "not-found")

@@ -6,17 +6,26 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from fixtures.archive import Bench
+from fixtures.command import archiver
+from typer.testing import CliRunner
+
+from archiver import chores
+from archiver.archive import Archive
+from archiver.chores import Chore
+from archiver.cli import cli
+from archiver.errors import StoreUnavailable
+from archiver.ledger.leases import Lease
 
 BIN = Path(sys.executable).parent
 
 
 def run(bench: Bench, *words: str | Path, env: dict[str, str] | None = None, config: Path | None = None):
-    command = [BIN / "archiver", "--config", config or bench.settings_file, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **(env or {})}, cwd=bench.folder)
+    return archiver("--config", config or bench.settings_file, *words, env=env, cwd=bench.folder)
 
 
 def fails(answer, code: int, *says: str):
@@ -25,6 +34,11 @@ def fails(answer, code: int, *says: str):
     for text in says:
         assert text in answer.stderr, answer.stderr
     return answer
+
+
+def test_the_script_itself(bench: Bench):
+    done = subprocess.run([BIN / "archiver", "--config", bench.settings_file, "status", "nothing"], capture_output=True, text=True, timeout=120)
+    fails(done, 1, "There is no dataset 'nothing'")
 
 
 def test_the_whole_way_by_command_line(bench: Bench):
@@ -56,6 +70,25 @@ def test_the_whole_way_by_command_line(bench: Bench):
     assert "hot" in text
 
 
+def test_status_names_the_chores_whose_last_run_failed(bench: Bench):
+    def broken(_archive: Archive) -> None:
+        raise StoreUnavailable("The store of tier deep does not answer.", "Start it.")
+
+    def do(name: str, run_it: Callable[[Archive], None]) -> None:
+        chores.do_due(bench.archive, Lease("w", timedelta(minutes=1)), [Chore(name, timedelta(days=1), run_it)])
+
+    do("anchors", lambda _archive: None)
+    do("drill", broken)
+    do("fixity", broken)
+    bench.turn(days=1)
+    do("fixity", lambda _archive: None)
+    status = ["--config", str(bench.settings_file), "status"]
+    failed = json.loads(CliRunner().invoke(cli, [*status, "--json"]).stdout)["chores_failed"]
+    assert failed == [{"name": "drill", "at": "2026-03-01T12:00:00Z", "error": "The store of tier deep does not answer. Start it."}]
+    told = [line for line in CliRunner().invoke(cli, status).stdout.splitlines() if "chore" in line]
+    assert told == ["the chore drill failed at 2026-03-01T12:00:00Z and comes back: The store of tier deep does not answer. Start it."]
+
+
 def test_doctor_says_what_is_there_and_what_is_not(bench: Bench, tmp_path: Path):
     healthy = run(bench, "doctor", "--json")
     assert healthy.returncode == 0, healthy.stdout
@@ -70,35 +103,35 @@ def test_doctor_says_what_is_there_and_what_is_not(bench: Bench, tmp_path: Path)
     assert "archiver setup" in answer.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (
-            ["ingest", "/nowhere/at/all", "--project", "snow", "--instrument", "saxs"],
-            1,
-            "/nowhere/at/all cannot be read: No such file or directory. Check",
-        ),
-        (["ingest", "{file}", "--project", "nobody", "--instrument", "saxs"], 1, "There is no project 'nobody' (known: ice-cores, snow)"),
-        (["ingest", "{file}", "--project", "snow", "--instrument", "sacks"], 1, "There is no instrument 'sacks'"),
-        (["ingest", "{file}", "--project", "snow", "--instrument", "saxs", "--dataset", "a/b"], 2, "cannot be the name of a dataset"),
-        (["ingest", "{empty}", "--project", "snow", "--instrument", "saxs"], 1, "There is no file in"),
-        (["ingest", "{file}", "--project", "snow"], 2, "--instrument"),
-        (["status", "nothing"], 1, "There is no dataset 'nothing'"),
-        (["restore", "nothing"], 1, "There is no dataset 'nothing'"),
-        (["tier", "--now", "yesterday"], 2, "'yesterday' is not a time"),
-        (["projects", "add", "No Spaces"], 2, "cannot be the name of a project"),
-        (["frobnicate"], 2, "frobnicate"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_changes_nothing(bench: Bench, tmp_path: Path, words, code, says):
+BAD: list[tuple[list[str], int, str]] = [
+    (
+        ["ingest", "/nowhere/at/all", "--project", "snow", "--instrument", "saxs"],
+        1,
+        "/nowhere/at/all cannot be read: No such file or directory. Check",
+    ),
+    (["ingest", "{file}", "--project", "nobody", "--instrument", "saxs"], 1, "There is no project 'nobody' (known: ice-cores, snow)"),
+    (["ingest", "{file}", "--project", "snow", "--instrument", "sacks"], 1, "There is no instrument 'sacks'"),
+    (["ingest", "{file}", "--project", "snow", "--instrument", "saxs", "--dataset", "a/b"], 2, "cannot be the name of a dataset"),
+    (["ingest", "{empty}", "--project", "snow", "--instrument", "saxs"], 1, "There is no file in"),
+    (["ingest", "{file}", "--project", "snow"], 2, "--instrument"),
+    (["status", "nothing"], 1, "There is no dataset 'nothing'"),
+    (["restore", "nothing"], 1, "There is no dataset 'nothing'"),
+    (["tier", "--now", "yesterday"], 2, "'yesterday' is not a time"),
+    (["projects", "add", "No Spaces"], 2, "cannot be the name of a project"),
+    (["frobnicate"], 2, "frobnicate"),
+]
+
+
+def test_bad_input_is_one_sentence_and_changes_nothing(bench: Bench, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
-    filled = [w.format(file=tmp_path / "file", empty=tmp_path / "empty") for w in words]
-    answer = fails(run(bench, *filled), code, says)
-    if "Usage" not in answer.stderr:
-        assert len(answer.stderr.strip().splitlines()) == 1
-    with bench.archive.ledger.read() as tx:
-        assert tx.states()["dataset"] == {}
+    for words, code, says in BAD:
+        filled = [w.format(file=tmp_path / "file", empty=tmp_path / "empty") for w in words]
+        answer = fails(run(bench, *filled), code, says)
+        if "Usage" not in answer.stderr:
+            assert len(answer.stderr.strip().splitlines()) == 1, words
+        with bench.archive.ledger.read() as tx:
+            assert tx.states()["dataset"] == {}, words
     assert bench.keys("hot") == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fixtures.archive import Bench
-from fixtures.processes import BIN
+from fixtures.command import archiver
 
 from archiver import drop, guards
 from archiver.archive import utc_now
@@ -305,17 +304,15 @@ def test_drops_that_are_held_wait_for_release(leaving: tuple[Bench, Dataset]):
     bench.settle()
     assert drops(bench)["planned"] == len(FILES)
 
-    def archiver(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([BIN / "archiver", "--config", bench.settings_file, *words], capture_output=True, text=True, timeout=60, check=False)
-
-    status = archiver("status")
+    settings = ("--config", bench.settings_file)
+    status = archiver(*settings, "status")
     assert "drops wait: a test wants it. `archiver release` lets drops go on." in status.stdout, status
-    asked = archiver("release", "--json")
+    asked = archiver(*settings, "release", "--json")
     assert (asked.returncode, "Say --yes" in asked.stderr) == (2, True)
     bench.settle()
     assert drops(bench)["planned"] == len(FILES)
-    assert "Held: a test wants it" in archiver("release", "--yes").stdout
-    assert "Nothing is held. Last released: by " in archiver("release").stdout
+    assert "Held: a test wants it" in archiver(*settings, "release", "--yes").stdout
+    assert "Nothing is held. Last released: by " in archiver(*settings, "release").stdout
     bench.settle()
     assert bench.tiers(dataset) == {"deep"}
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import random
-import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from fixtures.archive import Bench, settings_toml
+from fixtures.archive import Bench
 from fixtures.crash import driver, versions
-from fixtures.ports import STORE
-from fixtures.store import S3Store, start_store, write_profiles
 
 from archiver import app, policy, restore
 from archiver import drop as drops
@@ -24,7 +19,6 @@ from archiver.config import load
 from archiver.ledger import Transaction
 from archiver.ledger import tables as t
 from archiver.model import Copy, Dataset, DatasetState, RestoreState, TransferState
-from archiver.worker import Worker
 
 FILES = {"a.bin": b"a" * 1000, "sub/b.bin": bytes(range(256)) * 40, "empty": b""}
 ALL = {"hot", "archive", "deep"}
@@ -346,54 +340,6 @@ def test_two_senders_of_one_dataset_at_once(bench: Bench):
 
 
 # a store that is away
-
-
-@pytest.fixture
-def own_store(tmp_path: Path, port_base: Callable[..., int]) -> Iterator[tuple[S3Store, Callable[[], None], Callable[[], None]]]:
-    """A store that the test may stop and start: (store, stop, start)."""
-    folder, base = tmp_path / "store", port_base(STORE)
-    folder.mkdir()
-    access, secret = "own", secrets.token_hex(20)
-    running = [start_store(folder, base, access, secret)]
-    made = S3Store(f"http://127.0.0.1:{base + 6}", access, secret, write_profiles(folder / "credentials", access, secret))
-    yield made, lambda: running.pop().stop(), lambda: running.append(start_store(folder, base, access, secret))
-    while running:
-        running.pop().stop()
-
-
-def test_a_store_that_is_away_for_a_while(tmp_path: Path, own_store):
-    """Stopped while copies are made: the worker waits for it, gives nothing up, and goes on by itself."""
-    store, stop, start = own_store
-    (tmp_path / "home").mkdir()
-    file = tmp_path / "neve.toml"
-    text = settings_toml(tmp_path / "home", store, store.buckets("hot", "archive", "deep"))
-    file.write_text(text.replace("[worker]\n", "[worker]\ntries = 2\n"), "utf-8")
-    bench = Bench(tmp_path, file)
-    files = {f"{number:02}.bin": bytes([number]) * 300_000 for number in range(20)}
-    dataset = bench.ingest("run1", files)
-    started = time.monotonic()
-    archive = app.open_archive(load(file), lambda: bench.now + (time.monotonic() - started) * (bench.now - bench.now).__class__(seconds=1))
-    proven = threading.Event()
-    archive.ledger.after_commit = lambda states: proven.set() if "transfer.proven" in states else None
-    ending = threading.Event()
-    worker = threading.Thread(target=Worker(archive).run, args=(ending,))
-    worker.start()
-    try:
-        assert proven.wait(30)
-        stop()
-        time.sleep(6)  # longer than the client's own retries
-        start()
-        deadline = time.monotonic() + 90
-        while bench.tiers(dataset) != ALL and time.monotonic() < deadline:
-            time.sleep(0.2)
-    finally:
-        ending.set()
-        worker.join()
-    assert "transfer.failed" in events(bench, dataset)
-    assert "transfer.quarantined" not in events(bench, dataset)
-    sound(bench, dataset, files, ALL)
-    archive.ledger.dispose()
-    bench.archive.ledger.dispose()
 
 
 def test_work_that_waits_for_its_store_ends_the_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch):

@@ -13,9 +13,9 @@ from fixtures.glacier import Glacier
 from fixtures.processes import wait_until
 from fixtures.store import S3Store
 
-from archiver import recall, restore
+from archiver import erasure, names, recall, restore
 from archiver.check import check
-from archiver.model import Proof, RecallState, RestoreState, TransferState
+from archiver.model import ErasureState, Proof, RecallState, RestoreState, TransferState
 from archiver.storage import NotReadable
 from archiver.worker import Worker
 
@@ -273,3 +273,34 @@ def test_a_cold_copy_that_vanished_ends_its_recall_and_says_so(cold, moto_server
         assert "copy.lost" in [e.kind for e in tx.events(dataset.id)]
         assert set(tx.states()["recall"]) <= {"readable", "lapsed"}
     assert bench.read(dataset, "b") == b"b"
+
+
+def test_what_survives_an_erasure_is_recalled_and_bundled_again(cold, moto_server: Glacier):
+    moto_server.restores_take(2)
+    bench = cold(bundles=True)
+    dataset = bench.ingest("run1", FILES)
+    bench.settle()
+    age_to_deep(bench)
+    with bench.archive.ledger.read() as tx:
+        assert {c.tier for c in tx.copies(dataset.id)} == {"archive", "deep"}, "archive has the manifest"
+    asked = erasure.request(bench.archive, "ana", "run1", "sub/*", "consent was withdrawn")
+    erasure.approve(bench.archive, "ben", asked.id)
+
+    def ended() -> bool:
+        bench.settle()
+        bench.turn(hours=2)  # survivors leave hot again after their grace
+        with bench.archive.ledger.read() as tx:
+            return tx.erasure(asked.id).state is ErasureState.ERASED and not tx.drops(dataset.id)
+
+    wait_until(ended, 60, "the erasure")
+    bench.settle()
+    assert check(bench.archive) == []
+    new = names.bundle_key(dataset.prefix, 2)
+    assert bench.keys("deep") == sorted([new, f"{dataset.prefix}/parts.h5"])
+    assert bench.keys("hot") == [f"{dataset.prefix}/NEVE-ARCHIVED.txt"]
+    with bench.archive.ledger.read() as tx:
+        copy = next(c for c in tx.copies(dataset.id) if c.key == new)
+    assert (copy.storage_class, copy.proof) == ("DEEP_ARCHIVE", Proof.STORE_SHA256)
+    back = restore.request(bench.archive, "alice", "run1", "empty", 3, None)
+    comes_back(bench, back.id)
+    assert bench.read(dataset, "empty") == b""

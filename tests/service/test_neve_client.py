@@ -127,7 +127,10 @@ def test_deep_is_cold_until_restored(alice):
     with pytest.raises(ColdDataError, match="within 3 days") as caught:
         reader.read()
     assert caught.value.ask == 'neve.restore("saxs/deep-1").wait()'
-    handle = neve.restore("deep-1", days=3)
+    said = neve.quote("deep-1", days=3)
+    assert str(said).startswith("saxs/deep-1: ")
+    assert "within 3 days, as promised; 3 days; unknown (" in str(said)
+    handle = neve.restore(said)
     assert neve.restore("deep-1", days=3).id == handle.id
     with pytest.raises(ColdDataError, match="on its way"):
         reader.read()
@@ -136,6 +139,7 @@ def test_deep_is_cold_until_restored(alice):
     assert handle.wait(timeout=60).status == "ready"
     worker.join()
     assert handle.expires_at - handle.ready_at == timedelta(days=3)
+    assert handle.extend(2).expires_at - handle.ready_at == timedelta(days=5)
     data = reader.read()
     assert data["mu"].size == 951
     assert reader.metadata["tier"] == "hot"

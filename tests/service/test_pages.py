@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from fixtures.site import ALL, HOSTILE, HOSTILE_FILE
 
-from archiver import auth
+from archiver import auth, quotes, restore
+from archiver.model import RestoreState, TransferState
 from archiver.pages.sessions import COOKIE
 
 
@@ -133,9 +134,36 @@ def test_without_the_read_scope_there_is_a_sentence_and_a_way_out(site):
 # Forms
 
 
+def test_a_quote_is_shown_before_anything_is_asked_for(site, alice):
+    number = site.ids["saxs/run-0"]
+    before = site.changes()
+    quoted = alice.form(alice.page, f"/datasets/{number}/quote", days="3")
+    assert quoted.status_code == 200
+    shown = " ".join(re.sub(r"<[^>]+>", " ", quoted.text).split())
+    for text in (
+        "Data 3.0 kB in 2 files",
+        "To bring back 3.0 kB from deep",
+        "Recalled in fact 3.0 kB in 2 objects",
+        "Ready within 3 days as promised",
+        "Stays in hot 3 days from when it is back",
+        "Cost unknown (",
+        "Room in hot as much as needed",
+        "Your quota 5.0 TB of 5.0 TB left",
+        "Quota of snow",
+        "Approval not needed",
+        "good until 2026-03-01 15:",
+    ):
+        assert text in shown, shown
+    assert site.changes() == before
+    hot = alice.form(alice.get(f"datasets/{site.ids['saxs/run-5']}"), f"/datasets/{site.ids['saxs/run-5']}/quote", days="3")
+    assert "all in hot already" in hot.text
+    assert "Keep it in hot" in hot.text
+    assert "To bring back" not in hot.text
+
+
 def test_restore_and_cancel(site, alice):
     number = site.ids["saxs/run-2"]
-    sent = alice.form(alice.page, f"/datasets/{number}/restore", days="4")
+    sent = alice.form(alice.form(alice.page, f"/datasets/{number}/quote", days="4"), "/restores")
     assert (sent.status_code, sent.headers["Location"]) == (303, f"/services/archiver/#dataset-{number}")
     page = alice.get("")
     assert "<progress" in page.text
@@ -174,8 +202,12 @@ def test_forged_forms_are_refused_and_change_nothing(site, alice, headers, xsrf)
     value = {"right": real, "of-another": token(_signed_in(site, "bob").page)}.get(xsrf, xsrf)
     before = site.changes()
     for path, data in (
-        (f"datasets/{site.ids['saxs/run-0']}/restore", {"days": "1"}),
+        (f"datasets/{site.ids['saxs/run-0']}/quote", {"days": "1"}),
+        ("restores", {"quote": "x"}),
         ("restores/1/cancel", {}),
+        ("restores/1/retry", {}),
+        ("restores/1/approve", {}),
+        ("restores/1/deny", {"reason": "x"}),
         ("sign-out", {}),
         ("me/notices", {}),
         ("holds/1/end", {}),
@@ -189,7 +221,7 @@ def test_forged_forms_are_refused_and_change_nothing(site, alice, headers, xsrf)
 
 def test_a_post_without_a_session_goes_to_sign_in(site):
     before = site.changes()
-    answer = site.client().post(f"datasets/{site.ids['saxs/run-0']}/restore", data={"days": "1", "xsrf": "x"})
+    answer = site.client().post(f"datasets/{site.ids['saxs/run-0']}/quote", data={"days": "1", "xsrf": "x"})
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/hub/api/oauth2/authorize")
     assert site.changes() == before
@@ -198,7 +230,7 @@ def test_a_post_without_a_session_goes_to_sign_in(site):
 @pytest.mark.parametrize("days", ["", "0", "91", "-3", "many", "1.5", "9" * 40])
 def test_wrong_days_are_said(site, alice, days):
     before = site.changes()
-    answer = alice.form(alice.page, f"/datasets/{site.ids['saxs/run-1']}/restore", days=days)
+    answer = alice.form(alice.page, f"/datasets/{site.ids['saxs/run-1']}/quote", days=days)
     assert answer.status_code == 422
     assert "days" in answer.text
     assert site.changes() == before
@@ -207,19 +239,100 @@ def test_wrong_days_are_said(site, alice, days):
 def test_forms_follow_projects_and_scopes(site, alice):
     xsrf = re.search(r'name="xsrf" value="([^"]+)"', alice.page.text)[1]
     before = site.changes()
-    assert alice.post(f"datasets/{site.ids['weather/core-1']}/restore", data={"days": "1", "xsrf": xsrf}).status_code == 404
+    assert alice.post(f"datasets/{site.ids['weather/core-1']}/quote", data={"days": "1", "xsrf": xsrf}).status_code == 404
+    said = quotes.quote(site.bench.archive, "bob", ["weather/core-1"], None, 1, ["ice-cores"])
+    assert alice.post("restores", data={"quote": said.id, "xsrf": xsrf}).status_code == 404, "another's"
     reader = _signed_in(site, "reader")
-    assert "/restore" not in reader.page.text
+    assert "/quote" not in reader.page.text
     xsrf = re.search(r'name="xsrf" value="([^"]+)"', reader.page.text)[1]
-    assert reader.post(f"datasets/{site.ids['saxs/run-1']}/restore", data={"days": "1", "xsrf": xsrf}).status_code == 403
+    assert reader.post(f"datasets/{site.ids['saxs/run-1']}/quote", data={"days": "1", "xsrf": xsrf}).status_code == 403
+    assert reader.post("restores", data={"quote": said.id, "xsrf": xsrf}).status_code == 403
     assert site.changes() == before
 
 
 def test_back_leads_to_our_pages_only(site, alice):
     xsrf = re.search(r'name="xsrf" value="([^"]+)"', alice.page.text)[1]
     number = site.ids["saxs/run-3"]
-    answer = alice.post(f"datasets/{number}/restore", data={"days": "1", "xsrf": xsrf, "back": "https://evil.example/"})
+    said = quotes.quote(site.bench.archive, "alice", ["saxs/run-3"], None, 1, ["snow"])
+    answer = alice.post("restores", data={"quote": said.id, "xsrf": xsrf, "back": "https://evil.example/"})
     assert answer.headers["Location"] == f"/services/archiver/#dataset-{number}"
+
+
+@pytest.fixture
+def waiting(site, alice, monkeypatch):
+    """alice's restore of run-1, which an admin has to approve: (its number, the address of its dataset's page)."""
+    monkeypatch.setitem(site.bench.archive.settings.policy.__dict__, "approval_above_bytes", 1000)  # settings are frozen
+    page = f"datasets/{site.ids['saxs/run-1']}"
+    quoted = alice.form(alice.get(page), f"/{page}/quote", days="2")
+    assert "an admin has to say yes first" in quoted.text
+    assert alice.form(quoted, "/restores").status_code == 303
+    with site.bench.archive.ledger.read() as tx:
+        asked = tx.restores(None, site.ids["saxs/run-1"], "alice", 1)[0]
+    yield asked.id, page
+    with site.bench.archive.ledger.read() as tx:
+        decided = tx.restore(asked.id)
+    if decided.ended_at is None:
+        restore.cancel(site.bench.archive, "alice", asked.id, ["snow"], admin=False)
+
+
+def test_what_waits_for_an_admin_says_so_and_an_admin_decides_on_the_page(site, alice, waiting):
+    number, page = waiting
+    shown = alice.get(page).text
+    assert "waiting for an admin&#39;s approval" in shown
+    assert "there by" not in shown
+    assert "its time counts from the admin&#39;s yes" in shown
+    assert "/approve" not in shown
+    xsrf = re.search(r'name="xsrf" value="([^"]+)"', shown)[1]
+    before = site.changes()
+    for action, data in (("approve", {}), ("deny", {"reason": "x"})):
+        assert alice.post(f"restores/{number}/{action}", data={"xsrf": xsrf, **data}).status_code == 403
+    assert site.changes() == before
+    assert "waits for an admin" not in alice.get("").text
+
+    root = _signed_in(site, "root")
+    assert "1 restore waits for an admin" in root.page.text
+    decide = root.get(page)
+    assert "alice asks for 3.0 kB, 2 days" in decide.text
+    assert root.form(decide, f"/restores/{number}/approve").status_code == 303
+    assert "waits for an admin" not in root.get("").text
+    assert "there by" in alice.get(page).text
+    again = root.form(decide, f"/restores/{number}/deny", reason="too late")
+    assert (again.status_code, "waits for nobody" in again.text) == (409, True)
+
+
+def test_a_no_is_told_with_its_reason(site, alice, waiting):
+    number, page = waiting
+    root = _signed_in(site, "root", page)
+    assert root.form(root.page, f"/restores/{number}/deny", reason=" ").status_code == 422
+    assert root.form(root.page, f"/restores/{number}/deny", reason="ask for <b>less</b>").status_code == 303
+    for shown in (alice.get(page).text, alice.get("me").text):
+        assert "denied" in shown
+        assert "ask for &lt;b&gt;less&lt;/b&gt;" in shown
+    assert "denied" not in _signed_in(site, "reader", page).page.text.partition('id="history"')[0], "it was alice's"
+
+
+def test_files_that_did_not_come_back_are_listed_and_tried_again(site, alice):
+    number = site.ids["saxs/run-0"]
+    page = f"datasets/{number}"
+    asked = restore.request(site.bench.archive, "alice", "saxs/run-0", "*", 2, ["snow"])
+    with site.bench.archive.ledger.begin() as tx:
+        for state in (RestoreState.QUEUED, RestoreState.COPYING, RestoreState.PARTLY_READY):
+            tx.change("restore", tx.restore(asked.id), state, **({"ready_at": tx.at, "expires_at": tx.at} if state == "partly_ready" else {}))
+        file = next(f for f in tx.files(number) if f.path == "a.txt")
+        sick = tx.plan_transfer(next(o for o in tx.objects(number) if o.id == file.object_id), "hot")
+        tx.change("transfer", tx.transfer(sick), TransferState.FAILED)
+        tx.change("transfer", tx.transfer(sick), TransferState.QUARANTINED, error="the tape is <torn>")
+    shown = alice.get(page)
+    assert "1 file could not be brought back" in shown.text
+    assert "<code>a.txt</code>: the tape is &lt;torn&gt;" in shown.text
+    assert "/retry" not in _signed_in(site, "reader", page).page.text
+    again = alice.form(shown, f"/restores/{asked.id}/retry")
+    assert (again.status_code, again.headers["Location"]) == (303, f"/services/archiver/{page}#dataset-{number}")
+    assert "could not be brought back" not in alice.get(page).text
+    with site.bench.archive.ledger.read() as tx:
+        assert tx.transfer(sick).state is TransferState.PLANNED
+    assert alice.form(shown, f"/restores/{asked.id}/retry").status_code == 409
+    restore.cancel(site.bench.archive, "alice", asked.id, ["snow"], admin=False)
 
 
 def test_hold_and_end(site, alice):
@@ -364,7 +477,8 @@ def test_headers_and_static_files(site, alice):
 
 
 def test_every_field_has_a_label(site, alice):
-    for page in (alice.page, alice.get(f"datasets/{site.ids['saxs/run-0']}"), alice.get("me")):
+    quoted = alice.form(alice.page, f"/datasets/{site.ids['saxs/run-0']}/quote", days="1")
+    for page in (alice.page, alice.get(f"datasets/{site.ids['saxs/run-0']}"), alice.get("me"), quoted):
         for field in re.findall(r"<(?:input|select)(?![^>]*hidden)[^>]*>", page.text):
             assert "aria-label=" in field or re.search(r"<label[^>]*>[^<]*\s*" + re.escape(field), page.text), field
         assert 'lang="en"' in page.text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fixtures.archive import Bench
-from fixtures.processes import BIN
+from fixtures.command import archiver
 
 from archiver import app, hold, plan, restore, simulation
 from archiver.commands.release import let_go
@@ -30,8 +30,7 @@ PRICES = {
 
 
 def run(bench: Bench, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "archiver", "--config", bench.settings_file, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return archiver("--config", bench.settings_file, *words)
 
 
 @pytest.fixture(params=["files", "bundles"])

@@ -1,22 +1,24 @@
-"""The archive on PostgreSQL: a dataset's whole life, many hands on one dataset, a database that goes away and comes back."""
+"""The archive on PostgreSQL: a dataset's whole life, notices, holds and quotes, many hands on one dataset, a database that goes and comes back."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fixtures.archive import Bench, settings_toml
+from fixtures.place import Who
 from fixtures.postgres import Postgres
 from fixtures.processes import wait_until
 from fixtures.store import S3Store
 from typer.testing import CliRunner
 
-from archiver import anchors, describe, restore
+from archiver import anchors, asking, describe, hold, notices, quotes, restore
 from archiver.check import check
 from archiver.cli import cli
-from archiver.errors import LedgerUnavailable
+from archiver.errors import LedgerUnavailable, NotFound, OverQuota
 from archiver.ledger.browse import Query
 from archiver.model import RestoreState
 from archiver.worker import Worker
@@ -66,6 +68,66 @@ def test_a_datasets_life_on_postgresql(pg_bench: Bench):
     bench.settle()
     assert "hot" not in bench.tiers(dataset, "big")
     assert check(bench.archive) == []
+
+
+def test_notices_holds_and_quotes_on_postgresql(pg_bench: Bench):
+    bench, archive = pg_bench, pg_bench.archive
+    kept, gone = bench.ingest("run1", {"a": b"held"}), bench.ingest("run2", {"b": b"not held"})
+    bench.settle()
+    bench.turn(days=46)
+    for _ in range(2):
+        notices.tell(archive, Who())
+    with archive.ledger.read() as tx:
+        assert [one.subject.partition(",")[0] for one in tx.messages("alice", 9)] == ["2 datasets leave the fast storage soon"], "once"
+        assert tx.unseen("alice") == 1
+    held = hold.request(archive, "alice", "run1", bench.now + timedelta(days=60), "for the thesis", None, ["snow"])
+    assert hold.request(archive, "alice", "run1", bench.now + timedelta(days=90), "É", None, ["snow"]).id == held.id
+    bench.turn(days=15)
+    bench.settle()
+    bench.turn(hours=2)
+    bench.settle()
+    assert (bench.tiers(kept), bench.tiers(gone)) == ({"hot", "archive", "deep"}, {"archive", "deep"})
+
+    said = quotes.quote(archive, "alice", ["run2"], None, 2, ["snow"])
+    assert (said.answer["absent_bytes"], said.answer["from_tiers"], said.answer["quotas"][0]["used_bytes"]) == (8, {"archive": 8}, 4)
+    with pytest.raises(NotFound):
+        quotes.take_up(archive, "bob", said.id, ["snow"])
+    asked = quotes.take_up(archive, "alice", said.id, ["snow"])
+    assert [one.id for one in quotes.take_up(archive, "alice", said.id, ["snow"])] == [asked[0].id], "twice is once"
+    bench.settle()
+    notices.tell(archive, Who())
+    with archive.ledger.read() as tx:
+        assert tx.restore(asked[0].id).state is RestoreState.READY
+        assert "saxs/run2 is restored" in [one.subject for one in tx.messages("alice", 2)]
+        assert [(o.tier, o.kept) for o in tx.outcomes()] == [("archive", True)]
+        assert [h["reason"] for h in describe.holds(tx, tx.holds(["snow"], None, "alice", 9))] == ["É"]
+    assert hold.end(archive, "alice", held.id, ["snow"], admin=False).ended_at == bench.now
+    assert check(archive) == []
+
+
+def test_two_who_ask_at_once_do_not_both_get_what_fits_one(pg_bench: Bench):
+    archive = pg_bench.archive
+    for name in ("run1", "run2"):
+        pg_bench.ingest(name, {"a": b"12345678"})
+    with archive.ledger.begin() as tx:
+        tx.set_quota("user", "alice", 10)
+    at_once, answers = threading.Barrier(2), []
+
+    def ask(name: str) -> None:
+        at_once.wait(10)
+        try:
+            answers.append(restore.request(archive, "alice", name, None, 1, ["snow"]))
+        except OverQuota as error:
+            answers.append(error)
+
+    hands = [threading.Thread(target=ask, args=(name,)) for name in ("run1", "run2")]
+    for one in hands:
+        one.start()
+    for one in hands:
+        one.join()
+    assert sorted(type(answer).__name__ for answer in answers) == ["OverQuota", "Restore"]
+    with archive.ledger.read() as tx:
+        assert asking.usage(tx, archive.settings, "user", "alice").used_bytes == 8
 
 
 def test_many_hands_on_one_dataset_are_never_in_each_others_way(pg_bench: Bench):
@@ -130,6 +192,8 @@ def test_a_worker_goes_on_when_the_database_is_back(pg_bench: Bench, postgres: P
     finally:
         stop.set()
         worker.join()
+        for chore in (one for one in threading.enumerate() if one.name == "chores"):
+            chore.join(60)  # the worker does not wait for it: its process ends. Here it would outlive its database
     assert failures == []
     assert check(pg_bench.archive) == []
 

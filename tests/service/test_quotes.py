@@ -124,6 +124,10 @@ def test_by_command_line(cold: Bench):
     assert done.exit_code == 0, done.output
     assert f"{len(SMALL | LARGE)} file(s), {SIZE:,} bytes, of which 0 are in hot" in done.stdout
     assert "to recall: 2 object(s)" in done.stdout
+    assert "room in hot: as much as needed" in done.stdout
+    assert "quota of the user admin: 5,000,000,000,000 of 5,000,000,000,000 bytes are left\n" in done.stdout
+    assert "quota of the project snow: " in done.stdout
+    assert "Nobody has to approve it." in done.stdout
     said = json.loads(run(cold, "restore", "run3", "--quote", "--json").stdout)
     assert said["absent_bytes"] == SIZE
     made = json.loads(run(cold, "restore", "run3", "--days", "2", "--priority", "7", "--json").stdout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +10,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 from fixtures.archive import Bench, settings_toml
+from fixtures.command import archiver
 from fixtures.glacier import Glacier
-from fixtures.processes import BIN
 from fixtures.store import S3Store
 
 from archiver import app, reaper, restore, transfer
@@ -96,7 +95,7 @@ def test_the_worker_leaves_drops_outside_hot_to_the_reaper(bench: Bench):
 def test_without_its_keys_the_reaper_says_so(bench: Bench, tmp_path: Path):
     named = tmp_path / "other.toml"
     named.write_text(bench.settings_file.read_text("utf-8").replace("[store]\n", '[store]\nreaper_profile = "nobody"\n'), "utf-8")
-    answer = subprocess.run([BIN / "archiver", "--config", named, "reaper", "--once"], capture_output=True, text=True, timeout=60, check=False)
+    answer = archiver("--config", named, "reaper", "--once")
     assert (answer.returncode, "has no profile 'nobody'" in answer.stderr) == (2, True), answer.stderr
     ending = next(f for f in examine(app.open_archive(load(named))) if f.what == "tier deep, ending")
     assert ending.ok

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fixtures.archive import Bench
+from fixtures.archive import Bench, lose_the_ledger
 
-from archiver import anchors, app, inventory, locations, names, rebuild
+from archiver import anchors, inventory, locations, names, rebuild
 from archiver.check import check
 from archiver.commands import release
-from archiver.config import load
 from archiver.errors import Conflict
 from archiver.model import Dataset, ObjectKind
 
@@ -29,20 +28,6 @@ def bundling(bench_on: Callable[..., Bench]) -> Iterator[Bench]:
 
 def write(bench: Bench, name: str, files: dict[str, bytes]) -> Dataset:
     return bench.ingest(name, files)
-
-
-def lose_the_ledger(bench: Bench) -> Bench:
-    """Another machine, an empty ledger, the same buckets."""
-    home = bench.folder / "second"
-    home.mkdir()
-    text = bench.settings_file.read_text("utf-8").replace(f'home = "{bench.archive.settings.home}"', f'home = "{home}"')
-    file = bench.folder / "second.toml"
-    file.write_text(text, "utf-8")
-    made = Bench.__new__(Bench)
-    made.folder, made.settings_file, made.now = bench.folder, file, bench.now
-    made.archive = app.open_archive(load(file), lambda: made.now, check=False)
-    app.setup(made.archive)
-    return made
 
 
 def known(bench: Bench) -> dict[str, Any]:

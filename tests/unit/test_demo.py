@@ -157,16 +157,6 @@ def test_take_in_hands_over_one_at_a_time_and_cleans_up(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_by_command_calls_the_archiver(tmp_path):
-    recorder = tmp_path / "recorder.py"
-    recorder.write_text("import sys, json, pathlib\npathlib.Path(__file__).with_suffix('.json').write_text(json.dumps(sys.argv[1:]))\n")
-    dataset = simulate.datasets(NOW, small=True)[0]
-    load.by_command([sys.executable, str(recorder)])(dataset, tmp_path)
-    assert json.loads((tmp_path / "recorder.json").read_text()) == [
-        "ingest", str(tmp_path), "--project", dataset.project, "--instrument", dataset.instrument, "--dataset", dataset.name,
-    ]  # fmt: skip
-
-
 def test_command_line(tmp_path):
     def run(*options):
         return subprocess.run(

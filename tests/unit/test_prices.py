@@ -157,8 +157,3 @@ def test_ending_early_bills_the_days_that_are_left():
 def test_currencies_are_never_mixed():
     with pytest.raises(ValueError, match="cannot be added"):
         Money("EUR") + Money("USD")
-
-
-def test_where_and_when_prices_were_read_is_said():
-    assert prices.stated(PriceSettings(source="price list", date="2026-01-31")) == "price list, 2026-01-31"
-    assert prices.stated(PriceSettings()) == ""

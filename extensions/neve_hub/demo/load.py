@@ -1,11 +1,10 @@
-"""Writes the demo's datasets and hands each to whoever takes it in: a function of the caller, or the archiver's command line."""
+"""Writes the demo's datasets and hands each to whoever takes it in: a function of the caller."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,16 +36,6 @@ def take_in(folder: Path, now: datetime, receive: TakeIn, *, small: bool = False
         receive(dataset, place)
         shutil.rmtree(place)
     return len(plan)
-
-
-def by_command(archiver: Sequence[str]) -> TakeIn:
-    """Takes in by the archiver's command line; `archiver` is how it is called, such as ("archiver", "--config", "neve.toml")."""
-
-    def receive(dataset: DemoDataset, place: Path) -> None:
-        named = ["--project", dataset.project, "--instrument", dataset.instrument, "--dataset", dataset.name]
-        subprocess.run([*archiver, "ingest", str(place), *named], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-    return receive
 
 
 def _entry(dataset: DemoDataset, paths: list[Path], into: Path) -> dict[str, Any]:

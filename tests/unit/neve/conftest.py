@@ -42,6 +42,8 @@ class Api:
         self.fail: list[tuple[int, str, bytes]] = []  # (status, content type, body) of the next answers
         self.script = ["queued", "recalling", "copying", "ready"]  # states of the next restore, one per question
         self.scripts: dict[int, list[str]] = {}
+        self.quoted: dict[str, dict] = {}  # what was asked for, by the quote's id
+        self.quote_says: dict[str, object] = {}  # members of the next quotes
         self.project_names = ["p1"]
         self.credential_life = timedelta(hours=1)
         self.endpoint_url = "http://127.0.0.1:1"
@@ -136,6 +138,27 @@ class Api:
             restore.update(errors=[{"path": "scan.h5", "reason": "the tape is torn"}], ready_at=iso(T0), expires_at=iso(T0 + timedelta(days=7)))
         if state == "failed":
             restore.update(error="no drive was free", ended_at=iso(T0))
+        if state == "denied":
+            restore.update(error="too much before the maintenance", ended_at=iso(T0))
+        restore["promised_by"] = None if state == "awaiting_approval" else iso(T0 + timedelta(days=3))
+        if restore["ended_at"]:
+            dataset["restore"] = None
+
+    def quote(self, body):
+        dataset = next(item for item in self.datasets.values() if item["full_name"] == body["dataset"])
+        absent = 0 if dataset["tier"] == "hot" else dataset["size_bytes"]
+        number = f"quote-{len(self.quoted) + 1}"
+        self.quoted[number] = body
+        return {
+            "id": number, "created_at": iso(T0), "expires_at": iso(T0 + timedelta(hours=1)), "datasets": [dataset["full_name"]],
+            "files": dataset["file_count"], "size_bytes": dataset["size_bytes"], "hot_bytes": dataset["size_bytes"] - absent, "absent_bytes": absent,
+            "recall_objects": 1, "recall_bytes": 2 * absent, "from_tiers": {dataset["tier"]: absent}, "days": body["days"] or 7,
+            "cost": {"amount": None, "at_least": 0, "currency": "EUR", "unknown": ["tier.deep.prices.retrieval_gb"], "text": "cost unknown"},
+            "ready": {"at_least_s": 0, "at_most_s": 3 * 86400, "learned": False, "observations": 0, "promised_within_s": 3 * 86400},
+            "room": {"left_bytes": None, "fits": True},
+            "quotas": [{"kind": "user", "name": "alice", "used_bytes": 0, "limit_bytes": None, "left_bytes": None, "fits": True}],
+            "needs_approval": False, **self.quote_says,
+        }  # fmt: skip
 
     # The routes
 
@@ -156,6 +179,17 @@ class Api:
                 files, start = self.files[int(number)], int(query.get("cursor", 0))
                 end = start + int(query["limit"])
                 return 200, {"items": files[start:end], "next_cursor": str(end) if end < len(files) else None}
+            case "POST", ["quotes"]:
+                return 201, self.quote(body)
+            case "POST", ["restores"] if "quote" in body:
+                said = self.quoted[body["quote"]]
+                number = next(n for n, item in self.datasets.items() if item["full_name"] == said["dataset"])
+                return 201, {"items": [self.restores[self.start_restore(number, said["files"], said["days"])]]}
+            case "POST", ["restores", rid, "extend"]:
+                restore = self.restores[int(rid)]
+                end = datetime.fromisoformat(restore["expires_at"] or iso(T0)) + timedelta(days=body["days"])
+                restore.update(keep_days=restore["keep_days"] + body["days"], expires_at=iso(end) if restore["expires_at"] else None)
+                return 200, restore
             case "POST", ["restores"]:
                 found = [n for n, item in self.datasets.items() if item["full_name"] == body["dataset"]]
                 for own in self.restores.values():

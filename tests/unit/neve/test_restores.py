@@ -1,11 +1,12 @@
 """Asking for data back and waiting: the state is the server's, failures carry their reasons."""
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import neve
 import pytest
 from neve import progress, restores
-from neve.errors import NotFound, NotReadyInTime, PartlyRestored, RestoreFailed, ServiceUnavailable
+from neve.errors import Conflict, NotFound, NotReadyInTime, PartlyRestored, QuoteExpired, RestoreFailed, ServiceUnavailable, WrongUse
 
 
 @pytest.fixture
@@ -64,6 +65,89 @@ def test_cancelled_by_another(lab):
     with pytest.raises(RestoreFailed, match="cancelled"):
         handle.wait(timeout=30)
     assert handle.status == "cancelled"
+
+
+def test_denied_says_the_admins_reason_and_whom_to_ask(lab):
+    lab.script = ["awaiting_approval", "denied"]
+    handle = neve.restore("scan7")
+    with pytest.raises(RestoreFailed) as caught:
+        handle.wait(timeout=30)
+    assert str(caught.value) == "An admin denied the restore of xas/scan7. Talk to them, or ask for less:\n  too much before the maintenance"
+    assert (handle.status, handle.reasons) == ("denied", ("too much before the maintenance",))
+    assert "denied" in repr(handle)
+
+
+def test_what_waits_for_an_admin_says_so_and_promises_nothing(lab, client):
+    lab.script = ["awaiting_approval"]
+    handle = neve.restore("scan7")
+    with pytest.raises(NotReadyInTime) as caught:
+        handle.wait(timeout=0.5)
+    assert caught.value.detail == "xas/scan7 is not back yet (waiting for an admin's approval)."
+    assert handle.promised_by is None
+    state = client.restore(handle.id)
+    assert progress.progress_text(state) == "waiting for an admin's approval · 0 of 1 files · 0 B of 1.0 kB"
+
+
+def test_what_waits_for_room_says_so(lab, client):
+    lab.script = ["queued"]
+    handle = neve.restore("scan7")
+    lab.restores[handle.id]["error"] = "Waits for room in fast storage; it goes on by itself."
+    text = progress.progress_text(client.restore(handle.id))
+    assert "waiting for its turn" in text
+    assert "Waits for room in fast storage" in text
+    assert "at the latest" in text
+
+
+def test_extend(lab, monkeypatch):
+    monkeypatch.setattr(restores, "FRESH_S", 60)
+    lab.script = ["ready"]
+    handle = neve.restore("scan7", days=3).wait(timeout=30)
+    end = handle.expires_at
+    assert handle.extend(4) is handle
+    assert handle.expires_at == end + timedelta(days=4), "at once, not when it is asked for again"
+    assert handle.info.keep_days == 7
+    lab.fail.append((409, "application/problem+json", b'{"code": "over-quota", "detail": "Too much.", "next_step": "End something."}'))
+    with pytest.raises(neve.OverQuota, match="End something"):
+        handle.extend(1)
+    assert handle.info.keep_days == 7
+
+
+def test_quote_says_it_in_a_line_and_brings_nothing_back(lab):
+    said = neve.quote("scan7", days=3)
+    assert said.datasets == ("xas/scan7",)
+    assert (said.size_bytes, said.absent_bytes, said.recall_bytes, said.days, said.fits) == (1000, 1000, 2000, 3, True)
+    assert said.expires_at == datetime(2026, 11, 1, 9, tzinfo=UTC)
+    assert str(said) == "xas/scan7: 1.0 kB of 1.0 kB to bring back; within 3 days, as promised; 3 days; cost unknown."
+    assert lab.restores == {}
+    assert lab.quoted["quote-1"] == {"dataset": "xas/scan7", "files": None, "days": 3}
+
+
+@pytest.mark.parametrize(
+    ("says", "text"),
+    [
+        ({"needs_approval": True}, "; an admin has to approve it."),
+        ({"room": {"left_bytes": 10, "fits": False}}, "; more than your quota, or the room there is now."),
+        ({"quotas": [{"fits": True}, {"fits": False}]}, "; more than your quota, or the room there is now."),
+        ({"ready": {"at_least_s": 60, "at_most_s": 7200, "learned": True, "observations": 30}}, "1 minute to 2 hours, as it was before;"),
+        ({"absent_bytes": 0}, "xas/scan7: all 1.0 kB are in fast storage."),
+    ],
+)
+def test_what_a_quote_says(lab, says, text):
+    lab.quote_says = says
+    assert text in str(neve.quote("scan7"))
+
+
+def test_a_quote_is_taken_up_as_it_was_said(lab):
+    handle = neve.restore(neve.quote("scan7", files="*.h5", days=2))
+    assert (handle.dataset, lab.restores[1]["files_glob"], lab.restores[1]["keep_days"]) == ("xas/scan7", "*.h5", 2)
+    said = neve.quote("scan7")
+    with pytest.raises(WrongUse, match="new quote"):
+        neve.restore(said, days=5)
+    lab.fail.append((409, "application/problem+json", b'{"code": "quote-expired", "detail": "Too old.", "next_step": "Ask for a new one."}'))
+    with pytest.raises(QuoteExpired, match="Ask for a new one") as caught:
+        neve.restore(said)
+    assert isinstance(caught.value, Conflict)
+    assert len(lab.restores) == 1
 
 
 def test_time_out_leaves_it_running(lab):

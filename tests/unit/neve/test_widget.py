@@ -133,6 +133,20 @@ def test_partly_and_failed_say_why(button, lab):
     assert "The last restore is failed." in card.message
 
 
+def test_an_admin_is_waited_for_and_a_no_is_told_when_the_cell_runs_again(button, lab):
+    lab.script = ["awaiting_approval"]
+    card = button("scan7")
+    card.press()
+    wait_until(lambda: card.message == TEXTS["approval"], 15, "the card says whose word it waits for", pause_s=0.01)
+    assert "at the latest" not in card.progress_text
+    lab.scripts[1].append("denied")
+    until(card, "idle")
+    for shown in (card, button("scan7")):
+        assert "The last restore is denied." in shown.message
+        assert shown.reasons == ["too much before the maintenance"]
+        assert shown.button_text == TEXTS["ask"]
+
+
 def test_archiver_is_away_for_a_while(button, lab):
     lab.script = ["queued"] * 3 + ["ready"]
     card = button("scan7")

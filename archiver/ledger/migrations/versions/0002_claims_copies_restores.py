@@ -245,6 +245,8 @@ def _new_columns() -> None:
         batch_op.add_column(sa.Column("lease_by", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("lease_until", sa.DateTime(), nullable=True))
         batch_op.create_index("ix_transfer_lease", ["lease_by"], sqlite_where=sa.text(LEASED), postgresql_where=sa.text(LEASED))
+        batch_op.drop_index(batch_op.f("ix_transfer_dataset_id"))
+        batch_op.create_index(batch_op.f("ix_transfer_dataset_id_state"), ["dataset_id", "state"], unique=False)
 
 
 def _chain() -> None:

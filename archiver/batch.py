@@ -1,0 +1,107 @@
+"""Many small transfers of one dataset into one tier, made together: the ledger is written once for all of them, not once for each.
+
+Law: as transfer.py's. Each goes through the same states, and a state is committed for all before the work of any begins. What does not
+go straight on (a cold source, something left at the key, an error, a hand that was quicker) is part of it no longer: such a transfer
+goes on by itself, from the state it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from archiver import policy, transfer
+from archiver.archive import Archive
+from archiver.ledger import Transaction
+from archiver.ledger.many import Lies
+from archiver.ledger.store import Moved
+from archiver.model import Object, Transfer, TransferState
+from archiver.storage import NotReadable, Tier
+
+BELOW_BYTES = 2**20
+"""Objects smaller than this are copied many at a time."""
+MOST = 250
+"""Transfers of one batch, at most: each commit is spread over this many."""
+_AT_ONCE = 4
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class _Job:
+    transfer: Transfer
+    obj: Object
+    source: Lies
+    version_id: str = ""
+
+    def now(self, state: TransferState, version_id: str = "") -> _Job:
+        return replace(self, transfer=replace(self.transfer, state=state), version_id=version_id)
+
+
+def run(archive: Archive, transfers: Sequence[Transfer]) -> list[Transfer]:
+    """Advance planned transfers that are alike (dataset, tier), as `transfer.run` does each; returns them as they are then."""
+    if len(transfers) > 1:
+        with suppress(Moved):  # one of them went another way: all go on by themselves
+            _together(archive, transfers)
+    with archive.ledger.read() as tx:
+        now = tx.transfers_numbered([one.id for one in transfers])
+    return [one if one.state in transfer.ENDED else transfer.run(archive, one) for one in now]  # one that failed waits there until it is due
+
+
+def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
+    tier = archive.tiers[transfers[0].tier]
+    with archive.ledger.begin() as tx:
+        jobs = _plain(tx, archive, tier, transfers)
+        sources = [{"source_copy_id": job.source.copy.id} for job in jobs]
+        tx.change_all("transfer", [job.transfer for job in jobs], TransferState.COPYING, sources)
+    if not jobs:
+        return
+    lock = transfer.lock_until(archive, jobs[0].obj, tier)
+    copying = [job.now(TransferState.COPYING) for job in jobs]
+    copied = _each(archive, copying, lambda job: transfer.bring(archive, job.obj, tier, job.source.copy, job.source.offset_bytes, lock))
+    with archive.ledger.begin() as tx:
+        versions = [{"version_id": version_id} for _, version_id in copied]
+        tx.change_all("transfer", [job.transfer for job, _ in copied], TransferState.VERIFYING, versions)
+    verifying = [job.now(TransferState.VERIFYING, version_id) for job, version_id in copied]
+    proven = _each(archive, verifying, lambda job: transfer.see_proven(archive, job.obj, tier, job.version_id, lock))
+    with archive.ledger.begin() as tx:
+        left = tx.keys_left(tier.name, [job.obj.key for job, _ in proven])  # another hand could not prove it
+        sound = [(job, proof) for job, proof in proven if job.obj.key not in left]
+        tx.finish_transfers([(job.transfer, transfer.storage_class(job.obj, tier), job.version_id, proof) for job, proof in sound])
+
+
+def _plain(tx: Transaction, archive: Archive, tier: Tier, transfers: Sequence[Transfer]) -> list[_Job]:
+    """Those that can be copied at once: from a copy that is never recalled, to a key at which nothing of ours was left."""
+    objects = tx.objects_numbered([one.object_id for one in transfers])
+    lie = tx.lie([one.object_id for one in transfers])
+    left = tx.keys_left(tier.name, [one.key for one in transfers])
+    jobs = []
+    for one in transfers:
+        there = {lies.copy.id: lies for lies in lie[one.object_id] if lies.copy.tier != tier.name}
+        origin = policy.source([lies.copy for lies in there.values()], archive.settings, one.attempts)
+        if origin is not None and archive.settings.tiers[origin.tier].recall == "never" and one.key not in left:
+            jobs.append(_Job(one, objects[one.object_id], there[origin.id]))
+    return jobs
+
+
+def _each(archive: Archive, jobs: Sequence[_Job], work: Callable[[_Job], Done]) -> list[tuple[_Job, Done]]:
+    """Have each job done, several at once; returns those that were, with what came of it. Why one was not is recorded in its transfer."""
+
+    def attempt(share: Sequence[_Job]) -> list[tuple[_Job, Done]]:
+        found = []
+        for job in share:
+            try:
+                found.append((job, work(job)))
+            except NotReadable:
+                continue  # it needs a recall after all
+            except transfer.TROUBLE as error:
+                with suppress(Moved):
+                    transfer.fail(archive, job.transfer, error)
+        return found
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch") as pool:
+        shares = pool.map(attempt, [jobs[number::_AT_ONCE] for number in range(_AT_ONCE)])
+        return [done for share in shares for done in share]
