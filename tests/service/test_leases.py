@@ -214,7 +214,7 @@ def worked(bench: Bench) -> list[dict]:
 
 
 def test_two_workers_share_and_one_takes_over_when_the_other_is_killed(shared: Bench, run_process: Callable[..., Process]):
-    contents = {f"f{n:02}": b"%d" % n for n in range(15)}
+    contents = {f"f{n:02}": bytes([n]) * 2**20 for n in range(15)}  # each by itself: smaller ones go many at a time
     dataset = shared.ingest("run1", contents)
     seen: dict[int, set[str]] = {}
 
