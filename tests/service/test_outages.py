@@ -254,6 +254,7 @@ def impatient(bench: Bench) -> None:
     bench.archive.ledger.dispose()
 
 
+@pytest.mark.long
 def test_a_ledger_that_is_locked_is_waited_for(tmp_path: Path, store: S3Store, caplog: pytest.LogCaptureFixture):
     bench = open_bench(tmp_path, store)
     contents = busy(bench)
