@@ -160,10 +160,4 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 def days(tier: Tier) -> list[str]:
     """The days (YYYY-MM-DD) of which an anchor stands in the store, oldest first."""
-    found: list[str] = []
-    token: str | None = None
-    while True:
-        page, token = tier.page(token, PREFIX)
-        found += [entry.key.removeprefix(PREFIX).removesuffix(".json") for entry in page]
-        if token is None:
-            return sorted(found)
+    return sorted(entry.key.removeprefix(PREFIX).removesuffix(".json") for entry in tier.listed(PREFIX))

@@ -111,14 +111,9 @@ def _prefixes(archive: Archive) -> dict[str, list[int]]:
     """The prefixes of all datasets that have a manifest in some tier, oldest month first, each with the manifests' revisions, newest first."""
     found: dict[str, set[int]] = {}
     for tier in archive.tiers.values():
-        token: str | None = None
-        while True:
-            page, token = tier.page(token, names.MANIFESTS)
-            for said in (names.manifest_of(entry.key) for entry in page):
-                if said is not None:
-                    found.setdefault(said[0], set()).add(said[1])
-            if token is None:
-                break
+        for said in (names.manifest_of(entry.key) for entry in tier.listed(names.MANIFESTS)):
+            if said is not None:
+                found.setdefault(said[0], set()).add(said[1])
     return {prefix: sorted(found[prefix], reverse=True) for prefix in sorted(found, key=lambda prefix: (prefix.split("/")[2:4], prefix))}
 
 
@@ -132,15 +127,7 @@ def _manifest(archive: Archive, prefix: str, revisions: list[int], report: Repor
 
 
 def _at(archive: Archive, prefix: str, key: str, report: Report) -> tuple[dict[str, Any] | None, bytes]:
-    bodies: dict[str, bytes] = {}
-    for name, tier in archive.tiers.items():
-        head = tier.head(key)
-        if head is None:
-            continue
-        try:
-            bodies[name] = b"".join(tier.read(key, head.version_id))
-        except (NotReadable, Vanished):
-            continue
+    bodies = {name: body for name, tier in archive.tiers.items() if (body := tier.newest(key)) is not None}
     if len(set(bodies.values())) > 1:
         report.problems.append(f"{prefix}: its manifests differ between {', '.join(bodies)}; the one that its own location record names is taken")
     for name, body in sorted(bodies.items(), key=lambda item: not _is_recorded(archive, item[0], prefix, key, item[1])):
@@ -162,13 +149,9 @@ def _is_recorded(archive: Archive, tier: str, prefix: str, key: str, body: bytes
 
 def _record(tier: Tier, prefix: str) -> dict[str, dict[str, Any]]:
     """A dataset's location record in a tier, by key; empty when there is none that can be read."""
-    key = names.location_key(prefix)
-    head = tier.head(key)
-    if head is None:
-        return {}
     try:
-        said = json.loads(b"".join(tier.read(key, head.version_id)))
-    except (ValueError, NotReadable, Vanished):
+        said = json.loads(tier.newest(names.location_key(prefix)) or b"")
+    except ValueError:
         return {}
     if said.get("neve_location") != 1 or (said.get("prefix"), said.get("tier")) != (prefix, tier.name):
         return {}

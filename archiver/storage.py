@@ -236,6 +236,23 @@ class Tier:
         found = [Listed(entry["Key"], entry["Size"]) for entry in answer.get("Contents", ())]
         return found, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
 
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        """All keys that begin with `prefix`, page by page."""
+        token: str | None = None
+        while True:
+            page, token = self.page(token, prefix)
+            yield from page
+            if token is None:
+                return
+
+    def newest(self, key: str) -> bytes | None:
+        """The bytes of what stands at a key, for small objects; None when nothing does, or it cannot be read at once."""
+        head = self.head(key)
+        try:
+            return None if head is None else self._whole(key, head.version_id)
+        except (NotReadable, Vanished):
+            return None
+
     def standing(self, key: str) -> list[Standing]:
         """All versions and delete markers at one key (among the first 1,000 of keys that begin with it)."""
         answer = self._call("list_object_versions", Prefix=key, MaxKeys=1000) or {}

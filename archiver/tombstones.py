@@ -16,14 +16,15 @@ from archiver.archive import Archive
 from archiver.ledger import Transaction
 from archiver.model import Erasure
 from archiver.policy import View
-from archiver.storage import AlreadyThere, NotReadable, Tier, Vanished
+from archiver.storage import AlreadyThere, Tier
 
 
-def write(archive: Archive, erasure: Erasure, seen: View, condemned: frozenset[int]) -> str:
-    """Say in every tier what ends; returns the key. `condemned`: objects that end. Written twice, the first stays. Raises `StoreUnavailable`."""
+def write(archive: Archive, erasure: Erasure, seen: View, condemned: frozenset[int]) -> None:
+    """Say in every tier what ends. `condemned`: objects that end. Written twice, the first stays. Raises `StoreUnavailable`."""
     assert erasure.approved_at is not None
     keys = {o.id: o.key for o in seen.objects}
     files = [f for f in seen.files if f.object_id in condemned]
+    others = condemned - {f.object_id for f in files}
     said = {
         "neve_erasure": 1,
         "dataset": seen.dataset.full_name,
@@ -36,36 +37,25 @@ def write(archive: Archive, erasure: Erasure, seen: View, condemned: frozenset[i
         "files": [
             {"path": f.path, "path_hex": f.path_raw.hex(), "key": keys[f.object_id], "size_bytes": f.size_bytes, "sha256": f.sha256} for f in files
         ],
-        "objects": [
-            {"kind": o.kind, "key": o.key, "size_bytes": o.size_bytes}
-            for o in seen.objects
-            if o.id in condemned and o.id not in {f.object_id for f in files}
-        ],
+        "objects": [{"kind": o.kind, "key": o.key, "size_bytes": o.size_bytes} for o in seen.objects if o.id in others],
     }
     body = json.dumps(said, ensure_ascii=False, sort_keys=True, indent=1).encode()
     key = names.erasure_key(seen.dataset.prefix, erasure.approved_at)
     for tier in archive.tiers.values():
         with suppress(AlreadyThere):
             tier.put(key, len(body), iter([body]), "STANDARD")
-    return key
 
 
 def read(archive: Archive, problem: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
     """All tombstones, oldest first, by the prefix of their dataset; what cannot be read is a problem. Raises `StoreUnavailable`."""
     found: dict[str, dict[str, Any]] = {}
     for tier in archive.tiers.values():
-        token: str | None = None
-        while True:
-            page, token = tier.page(token, names.ERASURES)
-            for entry in page:
-                if entry.key not in found:
-                    said = _read(tier, entry.key)
-                    if said is None:
-                        problem(f"{entry.key} in {tier.name} cannot be read as a tombstone")
-                    else:
-                        found[entry.key] = said
-            if token is None:
-                break
+        for key in (entry.key for entry in tier.listed(names.ERASURES) if entry.key not in found):
+            said = _read(tier, key)
+            if said is None:
+                problem(f"{key} in {tier.name} cannot be read as a tombstone")
+            else:
+                found[key] = said
     by_prefix: dict[str, list[dict[str, Any]]] = {}
     for _, said in sorted(found.items()):
         by_prefix.setdefault(said["prefix"], []).append(said)
@@ -73,13 +63,10 @@ def read(archive: Archive, problem: Callable[[str], None]) -> dict[str, list[dic
 
 
 def _read(tier: Tier, key: str) -> dict[str, Any] | None:
-    head = tier.head(key)
-    if head is None:
-        return None
     try:
-        said = json.loads(b"".join(tier.read(key, head.version_id)))
+        said = json.loads(tier.newest(key) or b"")
         right = said["neve_erasure"] == 1 and key == names.erasure_key(said["prefix"], datetime.fromisoformat(said["approved_at"]))
-    except (ValueError, KeyError, TypeError, NotReadable, Vanished):
+    except (ValueError, KeyError, TypeError):
         return None
     return dict(said) if right else None
 

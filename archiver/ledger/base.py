@@ -15,6 +15,7 @@ from archiver import chain, model
 from archiver.ledger import tables as t
 
 Record = TypeVar("Record")
+Name = TypeVar("Name", int, str)
 
 _CHANGES: Mapping[str, Mapping[Any, frozenset[Any]]] = {
     "transfer": model.TRANSFER_CHANGES,
@@ -99,7 +100,7 @@ class Base:
         said = _said(values)
         if noun == "transfer" and to not in _IN_HAND:
             values |= {"lease_by": None, "lease_until": None}
-        for part in _batches([row.id for row in rows]):
+        for part in batches([row.id for row in rows]):
             moving = sa.update(table).where(table.c.id.in_(part), table.c.state == first.state).values(state=to, **values)
             if self.connection.execute(moving).rowcount != len(part):
                 raise Moved(f"{noun} {', '.join(map(str, part[:3]))} is no longer {first.state}")
@@ -185,5 +186,6 @@ def _said(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if isinstance(v, str | int)}
 
 
-def _batches(ids: Sequence[int], size: int = 500) -> list[Sequence[int]]:
-    return [ids[at : at + size] for at in range(0, len(ids), size)]
+def batches(named: Sequence[Name], size: int = 500) -> list[Sequence[Name]]:
+    """In parts that a query can name one by one: numbers, or keys."""
+    return [named[at : at + size] for at in range(0, len(named), size)]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from archiver import model
 from archiver.errors import NotFound
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base
+from archiver.ledger.base import Base, batches
 from archiver.model import ErasureState, FileState, LeftoverState
 
 
@@ -58,7 +58,7 @@ class Erasures(Base):
         """Raises `NotFound`."""
         found = self._one(model.Erasure, sa.select(t.erasure).where(t.erasure.c.id == erasure_id))
         if found is None:
-            raise NotFound(f"There is no erasure number {erasure_id}.", "`archiver erasures list` lists them.")
+            raise NotFound(f"There is no erasure number {erasure_id}.", "`archiver erasures --ended` lists them.")
         return found
 
     def erasures(self, *, ended: bool = True, dataset_id: int | None = None, limit: int = 200) -> list[model.Erasure]:
@@ -79,8 +79,8 @@ class Erasures(Base):
     def erase_files(self, files: Sequence[model.File]) -> None:
         """From now on these files are gone: what is left of each is its name, its size and its sums."""
         gone: dict[str, Any] = {"state": FileState.ERASED, "metadata": {}, "metadata_error": None, "metadata_state": model.MetadataState.NONE}
-        for file in files:
-            self.connection.execute(sa.update(t.file).where(t.file.c.id == file.id).values(**gone))
+        for part in batches([file.id for file in files]):
+            self.connection.execute(sa.update(t.file).where(t.file.c.id.in_(part)).values(**gone))
 
     def take_apart(self, bundle_ids: Iterable[int]) -> None:
         """Bundles that are no more hold nothing."""
@@ -89,17 +89,15 @@ class Erasures(Base):
     def forget_findings(self, keys: Sequence[str]) -> None:
         """What stands at these keys shall go: that it is damaged, or lost, says nothing any more."""
         c = t.finding.c
-        for start in range(0, len(keys), 500):
-            self.connection.execute(
-                sa.update(t.finding).where(c.key.in_(keys[start : start + 500]), c.resolved_at.is_(None)).values(resolved_at=self.at)
-            )
+        for part in batches(keys):
+            self.connection.execute(sa.update(t.finding).where(c.key.in_(part), c.resolved_at.is_(None)).values(resolved_at=self.at))
 
     def copies_ended(self, object_ids: Sequence[int], since: datetime) -> dict[str, int]:
         """How many copies of these objects have ended since then, by tier."""
         c = t.copy.c
         found: dict[str, int] = {}
-        for start in range(0, len(object_ids), 500):
-            select = sa.select(c.tier, sa.func.count()).where(c.object_id.in_(object_ids[start : start + 500]), c.dropped_at >= since)
+        for part in batches(object_ids):
+            select = sa.select(c.tier, sa.func.count()).where(c.object_id.in_(part), c.dropped_at >= since)
             for tier, count in self.connection.execute(select.group_by(c.tier)):
                 found[tier] = found.get(tier, 0) + count
         return found
@@ -113,8 +111,5 @@ class Erasures(Base):
     def left_at(self, keys: Sequence[str]) -> int:
         """How many versions at these keys wait for the reaper."""
         c = t.leftover.c
-        count = 0
-        for start in range(0, len(keys), 500):
-            select = sa.select(sa.func.count()).where(c.key.in_(keys[start : start + 500]), c.state == LeftoverState.FOUND)
-            count += int(self.connection.execute(select).scalar_one())
-        return count
+        waiting = (sa.select(sa.func.count()).where(c.key.in_(part), c.state == LeftoverState.FOUND) for part in batches(keys))
+        return sum(int(self.connection.execute(select).scalar_one()) for select in waiting)
