@@ -22,6 +22,7 @@ from archiver.policy import View
 from archiver.turns import PRIORITY_MAX_ADMIN, PRIORITY_MAX_USER, Waiting, in_turn
 
 _PACE = timedelta(days=30)
+_REASON_MOST = 500
 _NAMED = 5  # restores that an error names
 WAITS_FOR_ROOM = "Waits for room in fast storage; it goes on by itself."
 
@@ -71,6 +72,13 @@ def priority_asked(priority: int, *, admin: bool) -> int:
     if not 0 <= priority <= most:
         raise WrongUse(f"`priority` {priority} cannot be asked for.", f"Ask for 0 to {most}; higher goes first.")
     return priority
+
+
+def reason_given(reason: str, next_step: str) -> str:
+    """A person's reason for what touches others. Raises `WrongUse` with `next_step`."""
+    if not reason or len(reason) > _REASON_MOST or not reason.isprintable():
+        raise WrongUse(f"`reason` has to be 1 to {_REASON_MOST} printable characters.", next_step)
+    return reason
 
 
 def glob_of(files: str | Sequence[str] | None) -> str | None:

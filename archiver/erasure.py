@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from archiver import bundle, manifest, names, policy, tombstones
+from archiver import asking, bundle, losses, manifest, names, policy, tombstones
 from archiver.archive import Archive, view
 from archiver.config import Settings
 from archiver.errors import Conflict, ProofFailed, WrongUse
@@ -23,11 +23,10 @@ from archiver.ledger import Transaction
 from archiver.model import Claim, ClaimKind, Dataset, DatasetState, Erasure, ErasureState, File, Object, ObjectKind, RestoreState
 from archiver.policy import View
 from archiver.proof import prove
-from archiver.storage import AlreadyThere, Digester, Tier, Vanished
+from archiver.storage import AlreadyThere, Digester, Vanished
 
 log = logging.getLogger(__name__)
 
-_REASON_MOST = 500
 _PAGE = 500
 _MOST = 100_000
 
@@ -51,9 +50,7 @@ def request(archive: Archive, admin: str, reference: str, files_glob: str | None
 
     Raises `WrongUse`, `NotFound`, `Ambiguous`, `Conflict`; then nothing has changed.
     """
-    reason = " ".join(reason.split())
-    if not reason or len(reason) > _REASON_MOST or not reason.isprintable():
-        raise WrongUse(f"`reason` has to be 1 to {_REASON_MOST} printable characters.", "Say which law, contract or rule asks for the erasure.")
+    reason = asking.reason_given(" ".join(reason.split()), "Say which law, contract or rule asks for the erasure.")
     with archive.ledger.begin(admin) as tx:
         dataset = tx.find_dataset(reference)
         if dataset.state is DatasetState.OPEN:
@@ -161,14 +158,15 @@ def advance(archive: Archive, erasure: Erasure) -> bool:
         drill = tx.drill_under_way()
         ending = [o for o in seen.objects if o.id in seen.condemned]
         waits = tx.left_at([o.key for o in ending]) or (drill is not None and drill.dataset_id == erasure.dataset_id)
-    newest = max((o for o in seen.objects if o.kind is ObjectKind.MANIFEST), key=lambda o: o.id)
-    if not seen.copies_by_object.get(newest.id):
-        return _describe(archive, newest)
+    assert seen.manifest is not None  # only what is closed is erased
+    if not seen.copies_by_object.get(seen.manifest.id):
+        return _describe(archive, seen.manifest)
     busy = any(c.object_id in seen.condemned for c in seen.copies) or any(s.object_id in seen.condemned for s in seen.transfers)
     if waits or busy or seen.drops or (seen.dataset.stub_at is not None and not seen.files):
         return False  # the worker or the reaper has them in hand
-    if _sweep(archive, seen, ending):
-        return True
+    stood, ended = _sweep(archive, seen, ending)
+    if stood:
+        return ended
     _finish(archive, erasure, seen, ending)
     return True
 
@@ -254,33 +252,30 @@ def _sums(body: bytes) -> dict[str, str]:
     return {"sha256": hashlib.sha256(body).hexdigest(), "crc64nvme": digester.digest().crc64nvme}
 
 
-def _sweep(archive: Archive, seen: View, ending: list[Object]) -> bool:
-    """Ask each store for what still stands at the keys that end (versions nobody counts on, delete markers, uploads); returns whether any did."""
-    keys = {o.key for o in ending}
-    found = False
-    for tier in archive.tiers.values():
-        found |= bool(tier.abort_uploads(f"{seen.dataset.prefix}/", keys))
-        for key in sorted(keys):
-            standing = [s.version_id for s in tier.standing(key)]
-            if standing:
-                found = True
-                _end_versions(archive, tier, seen.dataset.id, key, standing)
-    return found
+def _sweep(archive: Archive, seen: View, ending: list[Object]) -> tuple[bool, bool]:
+    """Ask each store for what still stands at the keys that end: versions nobody counts on, delete markers, uploads.
 
-
-def _end_versions(archive: Archive, tier: Tier, dataset_id: int, key: str, versions: list[str]) -> None:
-    why = "It stood at the key of an erased file."
+    Returns whether any did, and whether any of it was ended here; the rest is the reaper's.
+    """
+    by_key = {o.key: o for o in ending}
     with archive.ledger.begin() as tx:
-        tx.event(dataset_id, "key.cleared", {"tier": tier.name, "key": key, "versions": versions, "why": why})
-        for version_id in versions if tier.name != policy.HOT else ():
-            tx.leave(tier.name, key, version_id, why)
-    for version_id in versions if tier.name == policy.HOT else ():
-        tier.delete_version(key, version_id)
+        tx.forget_findings(list(by_key))  # what was found damaged since is not kept either
+    stood = ended = False
+    for name, tier in archive.tiers.items():
+        if tier.abort_uploads(f"{seen.dataset.prefix}/", by_key):
+            stood = ended = True
+        for key, obj in sorted(by_key.items()):
+            versions = [s.version_id for s in tier.standing(key)]
+            if versions:
+                stood, ended = True, ended or name == policy.HOT
+                losses.end_versions(archive, tier, obj, versions, "It stood at the key of an erased file.")
+    return stood, ended
 
 
 def _finish(archive: Archive, erasure: Erasure, seen: View, ending: list[Object]) -> None:
     """Nothing is left in any store: the receipt."""
     assert erasure.approved_at is not None
+    assert seen.manifest is not None
     with archive.ledger.begin() as tx:
         erased = [f for f in tx.erased_files(erasure.dataset_id) if policy.matches(f.path, erasure.files_glob)]
         receipt = {
@@ -289,7 +284,7 @@ def _finish(archive: Archive, erasure: Erasure, seen: View, ending: list[Object]
             "copies_ended": tx.copies_ended([o.id for o in ending], erasure.approved_at),
             "looked_in": sorted(archive.tiers),
             "tombstone": names.erasure_key(seen.dataset.prefix, erasure.approved_at),
-            "manifest": max((o for o in seen.objects if o.kind is ObjectKind.MANIFEST), key=lambda o: o.id).key,
+            "manifest": seen.manifest.key,
         }
         tx.change("erasure", erasure, ErasureState.ERASED, ended_at=tx.at, receipt=receipt)
         tx.take_apart([o.id for o in ending if o.kind is ObjectKind.BUNDLE])

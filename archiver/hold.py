@@ -16,7 +16,6 @@ from archiver.errors import Conflict, NotFound, WrongUse
 from archiver.ledger import Transaction
 from archiver.model import Claim, Dataset, DatasetState, File
 
-_REASON_MOST = 500
 _DAY = re.compile(r"\d{4}-\d\d-\d\d([T ][0-9:.]+(?:Z|[+-][0-9:]+)?)?", re.ASCII)
 
 
@@ -110,10 +109,7 @@ def _checked(archive: Archive, until: datetime, reason: str, now: datetime) -> s
         raise WrongUse("`until` lies in the past.", "Name a day to come.")
     if until > now + timedelta(days=most):
         raise WrongUse(f"`until` is too far away: a hold lasts {most} days at most.", f"Name a day before {now + timedelta(days=most):%Y-%m-%d}.")
-    reason = reason.strip()
-    if not reason or len(reason) > _REASON_MOST or not reason.isprintable():
-        raise WrongUse(f"`reason` has to be 1 to {_REASON_MOST} printable characters.", "Say in a few words what the data is needed for.")
-    return reason
+    return asking.reason_given(reason.strip(), "Say in a few words what the data is needed for.")
 
 
 def _in_hot(archive: Archive, tx: Transaction, dataset: Dataset, chosen: Sequence[File]) -> bool:

@@ -254,7 +254,7 @@ class _Look:
                 if not any(c.tier == name for c in tx.copies_of(obj.id)) and tx.transfer_into(obj.id, name) is None:
                     tx.adopt_copy(obj, name, version_id, head.storage_class, proof)
         elif (elsewhere or ends) and not held:
-            self._end_versions(obj, [version_id], "It was left by us, and the ledger does not count on it.")
+            losses.end_versions(self.archive, self.tier, obj, [version_id], "It was left by us, and the ledger does not count on it.")
 
     def _under_way(self, obj: Object) -> bool:
         with self.archive.ledger.read() as tx:
@@ -323,17 +323,9 @@ class _Look:
         with self.archive.ledger.begin() as tx:
             tx.prove_copy(copy.id, proof)
         if not held:
-            self._end_versions(obj, [s.version_id for s in over], f"It covered our proven version {copy.version_id}: {what}.")
-
-    def _end_versions(self, obj: Object, versions: Sequence[str], why: str) -> None:
-        """End versions at a key of ours that are no copies: in hot at once, elsewhere by the reaper."""
-        with self.archive.ledger.begin() as tx:
-            ending = [v for v in versions if not tx.is_a_copy(self.tier.name, obj.key, v)]
-            for version_id in ending if self.tier.name != policy.HOT else ():
-                tx.leave(self.tier.name, obj.key, version_id, why)
-            tx.event(obj.dataset_id, "key.cleared", {"tier": self.tier.name, "key": obj.key, "versions": ending, "why": why})
-        for version_id in ending if self.tier.name == policy.HOT else ():
-            self.tier.delete_version(obj.key, version_id)
+            losses.end_versions(
+                self.archive, self.tier, obj, [s.version_id for s in over], f"It covered our proven version {copy.version_id}: {what}."
+            )
 
     # stubs
 

@@ -9,7 +9,7 @@ that a store that only read wrongly, or bytes brought back from elsewhere, end t
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from archiver import guards, policy
 from archiver.archive import Archive, view
@@ -17,7 +17,7 @@ from archiver.errors import ProofFailed, StoreUnavailable
 from archiver.ledger import Transaction
 from archiver.model import Copy, DropState, Finding, FindingKind, Object, ObjectKind
 from archiver.proof import prove
-from archiver.storage import Digester, NotReadable, Vanished
+from archiver.storage import Digester, NotReadable, Tier, Vanished
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +145,17 @@ def _clear(archive: Archive, finding: Finding, obj: Object) -> None:
             tx.leave(finding.tier, finding.key, finding.version_id, f"A damaged copy, of which another was proven: {finding.detail}")
     if finding.tier == policy.HOT:  # cut short here, the transfer that makes it anew finds what stands there, cannot prove it and clears it
         archive.tiers[finding.tier].delete_version(finding.key, finding.version_id)
+
+
+def end_versions(archive: Archive, tier: Tier, obj: Object, versions: Sequence[str], why: str) -> None:
+    """End versions at a key of ours that are no copies: in hot at once, elsewhere by the reaper."""
+    with archive.ledger.begin() as tx:
+        ending = [v for v in versions if not tx.is_a_copy(tier.name, obj.key, v)]
+        for version_id in ending if tier.name != policy.HOT else ():
+            tx.leave(tier.name, obj.key, version_id, why)
+        tx.event(obj.dataset_id, "key.cleared", {"tier": tier.name, "key": obj.key, "versions": ending, "why": why})
+    for version_id in ending if tier.name == policy.HOT else ():
+        tier.delete_version(obj.key, version_id)
 
 
 def another_is_proven(archive: Archive, obj: Object, without: Collection[int]) -> bool:

@@ -97,8 +97,13 @@ class View:
         if not self.erased:
             return frozenset()
         bundles = {o.id for o in self.objects if o.kind is ObjectKind.BUNDLE and not self.erased.isdisjoint(self.members_of.get(o.id, self.erased))}
-        manifests = sorted(o.id for o in self.objects if o.kind is ObjectKind.MANIFEST)
-        return self.erased | bundles | set(manifests[:-1])
+        manifests = {o.id for o in self.objects if o.kind is ObjectKind.MANIFEST and o is not self.manifest}
+        return self.erased | bundles | manifests
+
+    @cached_property
+    def manifest(self) -> Object | None:
+        """The newest: only an erasure makes another."""
+        return max((o for o in self.objects if o.kind is ObjectKind.MANIFEST), key=lambda o: o.id, default=None)
 
     @cached_property
     def copies_by_object(self) -> Mapping[int, list[Copy]]:
@@ -279,8 +284,7 @@ def _instead(view: View, object_id: int) -> set[int]:
     if object_id not in view.condemned:
         return set(view.bundles_of.get(object_id, ()))
     heirs = {b for o in view.members_of.get(object_id, ()) if o not in view.erased for b in view.bundles_of[o]}
-    newest = max((o.id for o in view.objects if o.kind is ObjectKind.MANIFEST), default=object_id)
-    return (heirs | {newest}) - view.condemned
+    return heirs - view.condemned | ({view.manifest.id} if view.manifest else set())
 
 
 def _in_hot(view: View, object_id: int) -> bool:

@@ -124,9 +124,7 @@ def approve(archive: Archive, admin: str, restore_id: int) -> Restore:
 
 def deny(archive: Archive, admin: str, restore_id: int, reason: str) -> Restore:
     """An admin's no, with its reason. Raises `Conflict`, `WrongUse`."""
-    reason = " ".join(reason.split())
-    if not reason or len(reason) > 500 or not reason.isprintable():
-        raise WrongUse("`reason` has to be 1 to 500 printable characters.", "Say to who asked why they cannot have it, and what they can do.")
+    reason = asking.reason_given(" ".join(reason.split()), "Say to who asked why they cannot have it, and what they can do.")
     with archive.ledger.begin(admin) as tx:
         restore = _awaiting(tx, restore_id)
         tx.change("restore", restore, RestoreState.DENIED, ended_at=tx.at, error=reason)

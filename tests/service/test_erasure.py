@@ -24,6 +24,7 @@ from archiver.errors import Conflict, NotFound, PublicError, WrongUse
 from archiver.model import Dataset, DatasetState, ErasureState, FileState
 from archiver.rebuild import rebuild
 from archiver.receipt import of_path
+from archiver.worker import Worker
 
 SMALL = {f"part/{n:02}.csv": f"{n},secret\n".encode() * (n + 1) for n in range(8)} | {
     "patient/42.csv": b"name,Jane\n" * 40,
@@ -259,6 +260,24 @@ def test_damaged_copies_that_were_kept_end_too_and_the_listing_adopts_nothing(be
     with bench.archive.ledger.read() as tx:
         assert not [c for c in tx.copies(dataset.id) if c.key == key]
         assert {f.kind for f in tx.findings() if f.key == key and f.resolved_at is None} == {"foreign"}
+    assert check(bench.archive) == []
+
+
+def test_a_copy_found_damaged_while_it_is_erased_ends_and_no_worker_goes_round(bench: Bench):
+    dataset = bench.ingest("run1", {"a.csv": b"1,one\n" * 9, "b.csv": b"2,two\n" * 9})
+    bench.settle()
+    asked = erase(bench, dataset, "a.csv")
+    with bench.archive.ledger.read() as tx:
+        approved = tx.erasure(asked)
+        copy = next(c for c in tx.copies(dataset.id) if c.tier == "deep" and c.key.endswith("a.csv"))
+    erasure.advance(bench.archive, approved)
+    for tier in ("hot", "archive"):  # nothing else is left of it, so that it is kept
+        bench.admin[tier].delete_all_versions(copy.key)
+    losses.strike_out(bench.archive, copy, "a test says so", gone=False)
+    Worker(bench.archive).settle()  # comes back, whatever the reaper has still to do
+    assert settle(bench, asked) is ErasureState.ERASED
+    for name in bench.archive.tiers:
+        assert copy.key not in {key for key, _ in versions(bench, name)}
     assert check(bench.archive) == []
 
 
