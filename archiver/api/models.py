@@ -167,8 +167,8 @@ class Dataset(BaseModel):
     acquired_at: Time | None
     closed_at: Time | None
     hot_until: Time | None = Field(description="Until when it is claimed in hot; null when it is not, or there is no end yet.")
-    readable: Literal["now", "in_place", "after_restore", "not_yet"] = Field(
-        description="At its path; from the archive, slower; only after a restore; or not yet, as files still arrive."
+    readable: Literal["now", "in_place", "after_restore", "not_yet", "never"] = Field(
+        description="At its path; from the archive, slower; only after a restore; not yet, as files still arrive; or never again: it was erased."
     )
     back_within_s: int = Field(description="Within how many seconds a restore is promised.")
     claims: list[Claim]

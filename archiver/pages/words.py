@@ -17,6 +17,7 @@ READABLE = {
     "in_place": "Can be read in place, slower. Restore it to have it back at its path.",
     "after_restore": "Has to be restored before it can be read.",
     "not_yet": "Files are still arriving.",
+    "never": "It was erased: nothing of it is left.",
 }
 
 RESTORES = {

@@ -121,6 +121,8 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
 
     def _file(self, dataset: records.Dataset, name: str | None) -> records.File:
         """The file to read, known to have a copy that can be read."""
+        if dataset.readable == "never":
+            raise NotFound(f"{dataset.full_name} was erased: nothing of it is left.", "Its history on the catalog page says when.")
         files = self._client().files(dataset.id)
         if name is None:
             with_arrays = [file for file in files if file.format in FORMATS]

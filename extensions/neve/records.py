@@ -18,6 +18,7 @@ READABLE = {
     "in_place": "from the archive, slower",
     "after_restore": "after it was brought back",
     "not_yet": "when it has arrived in full",
+    "never": "never again: it was erased",
 }
 """`Dataset.readable` and what it means."""
 

@@ -33,6 +33,7 @@ TEXTS = {
     "in_place": "It can be read in place from the archive; brought back, it reads faster.",
     "promise": "Back within {within} of asking.",
     "arriving": "It is still arriving.",
+    "erased": "It was erased: nothing of it is left.",
     "running": "On its way back: {state}.",
     "approval": "Asked for; an admin has to approve it first.",
     "ended": "The last restore is {state}.",
@@ -208,6 +209,8 @@ def _idle(dataset: records.Dataset) -> tuple[str, str]:
     """Message and button when nothing is under way."""
     if dataset.readable == "not_yet":
         return TEXTS["arriving"], ""
+    if dataset.readable == "never":
+        return TEXTS["erased"], ""
     if dataset.readable == "now":
         until = time_text(dataset.hot_until)
         return (TEXTS["here_until"].format(until=until) if until else TEXTS["here"]), ""

@@ -326,7 +326,9 @@ def test_its_page_says_what_was_erased(site: Site):
     assert settle(site.bench, asked.id) is ErasureState.ERASED
     page = site.client().sign_in("code-of-alice", f"datasets/{asked.dataset_id}").text
     assert re.search(r"\d+ files? of this dataset (was|were) erased for ever on ", page)
+    assert "It was erased: nothing of it is left." in page
+    assert "arriving" not in page
     assert "Restore" not in page.split("<main", 1)[1].split("<h2", 1)[0]
     said = site.as_("alice").json(f"datasets/{asked.dataset_id}")
-    assert (said["state"], said["tier"], said["file_count"]) == ("erased", None, 0)
+    assert (said["state"], said["tier"], said["file_count"], said["readable"]) == ("erased", None, 0, "never")
     assert site.as_("alice").json(f"datasets/{asked.dataset_id}/files")["items"] == []

@@ -98,6 +98,12 @@ def test_arriving(cat):
         cat["saxs/live"].read()
 
 
+def test_erased(cat, lab):
+    lab.add("saxs/gone", {}, [], state="erased", readable="never")
+    with pytest.raises(NotFound, match="saxs/gone was erased"):
+        cat["saxs/gone"].read()
+
+
 def test_mount_is_absent(cat, lab):
     shutil.rmtree(lab.data)
     data = cat["run42"].read()

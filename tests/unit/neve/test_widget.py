@@ -15,6 +15,7 @@ def lab(as_notebook, monkeypatch):
     as_notebook.add("saxs/run1", {"scan.h5": (b"x" * 1000, "nexus")}, ["hot"])
     as_notebook.add("saxs/run2", {"scan.h5": (b"x" * 1000, "nexus")}, ["archive"])
     as_notebook.add("saxs/live", {"scan.h5": (b"x" * 1000, "nexus")}, [])
+    as_notebook.add("saxs/gone", {}, [], state="erased", readable="never")
     return as_notebook
 
 
@@ -92,6 +93,8 @@ def test_other_states(button):
     assert "Back within 4 hours" in archive.message
     assert archive.button_text == TEXTS["ask"]
     assert (live.message, live.button_text) == (TEXTS["arriving"], "")
+    gone = button("saxs/gone")
+    assert (gone.message, gone.button_text) == (TEXTS["erased"], "")
 
 
 def test_unknown_name_is_a_sentence_in_the_card(button):
