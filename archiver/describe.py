@@ -62,7 +62,7 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
                 "acquired_at": time(d.acquired_at),
                 "closed_at": time(d.closed_at),
                 "hot_until": None if d.state is DatasetState.ERASED else time(policy.hot_until(d, claims[d.id], settings, tx.at)),
-                "readable": _readable(d, nearest, tiers, settings),
+                "readable": "never" if d.state is DatasetState.ERASED else _readable(nearest, tiers, settings),
                 "back_within_s": int(policy.promise(nearest, settings).total_seconds()),
                 "claims": [{"tier": c.tier, "kind": "age", "until": time(c.until), "user": None, "reason": "age"} for c in by_age]
                 + [{"tier": c.tier, "kind": c.kind, "until": time(c.until), "user": c.user, "reason": c.reason} for c in claims[d.id]],
@@ -74,9 +74,7 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
     return found
 
 
-def _readable(dataset: Dataset, nearest: str | None, tiers: Sequence[str], settings: Settings) -> str:
-    if dataset.state is DatasetState.ERASED:
-        return "never"
+def _readable(nearest: str | None, tiers: Sequence[str], settings: Settings) -> str:
     if nearest is None:
         return "not_yet"
     if nearest == policy.HOT:
