@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import signal
 import socket
@@ -56,6 +57,12 @@ def open_archive(
 def acting_as(archive: Archive, identity: Identity) -> Archive:
     """The same archive, its stores spoken to as another of our identities."""
     return replace(archive, tiers={name: Tier(name, archive.settings, identity) for name in archive.tiers})
+
+
+def look_for_cycles_rarely() -> None:
+    """For processes that do our work: rows by the ten thousand are alive at a time and none is part of a cycle, but Python's collector would
+    look at them every 700 objects, for a fifth of the time of a bundle."""
+    gc.set_threshold(50_000, 20, 20)
 
 
 def setup(archive: Archive) -> list[str]:

@@ -11,21 +11,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
+from typing import NoReturn, TypeVar
 
 from archiver import policy, transfer
 from archiver.archive import Archive
+from archiver.flow import ahead
 from archiver.ledger import Transaction
 from archiver.ledger.many import Lies
 from archiver.ledger.store import Moved
-from archiver.model import Object, Transfer, TransferState
-from archiver.storage import NotReadable, Tier
+from archiver.model import Object, Proof, Transfer, TransferState
+from archiver.storage import AlreadyThere, NotReadable, Tier
 
 BELOW_BYTES = 2**20
 """Objects smaller than this are copied many at a time."""
 MOST = 250
 """Transfers of one batch, at most: each commit is spread over this many."""
-_AT_ONCE = 4
+_AT_ONCE = 8
+_BY_HAND = 4  # of those that the store cannot copy by itself, made by a thread each
 
 Done = TypeVar("Done")
 
@@ -60,13 +63,27 @@ def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     if not jobs:
         return
     lock = transfer.lock_until(archive, jobs[0].obj, tier)
-    copying = [job.now(TransferState.COPYING) for job in jobs]
-    copied = _each(archive, copying, lambda job: transfer.bring(archive, job.obj, tier, job.source.copy, job.source.offset_bytes, lock))
+    with ThreadPoolExecutor(_BY_HAND, thread_name_prefix="batch") as pool:
+
+        def begin_copy(job: _Job) -> Callable[[], str]:
+            origin, offset = job.source.copy, job.source.offset_bytes
+            here = archive.tiers[origin.tier]
+            if offset is None and here.endpoint_url == tier.endpoint_url:
+                return tier.begin_copy(here, job.obj.key, origin.version_id, transfer.storage_class(job.obj, tier))
+            return pool.submit(transfer.bring, archive, job.obj, tier, origin, offset, lock).result
+
+        copying = [job.now(TransferState.COPYING) for job in jobs]
+        copied = _each(archive, copying, begin_copy)
     with archive.ledger.begin() as tx:
         versions = [{"version_id": version_id} for _, version_id in copied]
         tx.change_all("transfer", [job.transfer for job, _ in copied], TransferState.VERIFYING, versions)
+
+    def begin_proof(job: _Job) -> Callable[[], Proof]:
+        begun = tier.begin_read(job.obj.key, job.version_id)
+        return partial(transfer.see_proven, archive, job.obj, tier, job.version_id, lock, begun)
+
     verifying = [job.now(TransferState.VERIFYING, version_id) for job, version_id in copied]
-    proven = _each(archive, verifying, lambda job: transfer.see_proven(archive, job.obj, tier, job.version_id, lock))
+    proven = _each(archive, verifying, begin_proof)
     with archive.ledger.begin() as tx:
         left = tx.keys_left(tier.name, [job.obj.key for job, _ in proven])  # another hand could not prove it
         sound = [(job, proof) for job, proof in proven if job.obj.key not in left]
@@ -87,21 +104,29 @@ def _plain(tx: Transaction, archive: Archive, tier: Tier, transfers: Sequence[Tr
     return jobs
 
 
-def _each(archive: Archive, jobs: Sequence[_Job], work: Callable[[_Job], Done]) -> list[tuple[_Job, Done]]:
-    """Have each job done, several at once; returns those that were, with what came of it. Why one was not is recorded in its transfer."""
+def _each(archive: Archive, jobs: Sequence[_Job], begin: Callable[[_Job], Callable[[], Done]]) -> list[tuple[_Job, Done]]:
+    """Have each job done, several at once: it is begun, and waited for in its turn. Returns those that were, with what came of it.
 
-    def attempt(share: Sequence[_Job]) -> list[tuple[_Job, Done]]:
-        found = []
-        for job in share:
-            try:
-                found.append((job, work(job)))
-            except NotReadable:
-                continue  # it needs a recall after all
-            except transfer.TROUBLE as error:
-                with suppress(Moved):
-                    transfer.fail(archive, job.transfer, error)
-        return found
+    Why one was not is recorded in its transfer.
+    """
 
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch") as pool:
-        shares = pool.map(attempt, [jobs[number::_AT_ONCE] for number in range(_AT_ONCE)])
-        return [done for share in shares for done in share]
+    def begun(job: _Job) -> Callable[[], Done]:
+        try:
+            return begin(job)
+        except transfer.TROUBLE as error:
+            return partial(_raise, error)
+
+    found = []
+    for job, finish in zip(jobs, ahead((partial(begun, job) for job in jobs), _AT_ONCE), strict=True):
+        try:
+            found.append((job, finish()))
+        except (NotReadable, AlreadyThere):
+            continue  # it needs a recall after all, or a look at what stands there: by itself
+        except transfer.TROUBLE as error:
+            with suppress(Moved):
+                transfer.fail(archive, job.transfer, error)
+    return found
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error

@@ -346,6 +346,7 @@ def _list(rows: list[tuple[str, str]], *, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """The console script."""
+    app.look_for_cycles_rarely()
     try:
         cli(standalone_mode=True)
     except PublicError as error:

@@ -197,7 +197,7 @@ def _reached(tx: Transaction, r: Restore, dataset: Dataset, hot: Coverage | None
         ready = (hot.files, hot.size_bytes) if hot else (0, 0)
         return restore.Progress(dataset.file_count, ready[0], dataset.size_bytes, ready[1], given_up, recalling=False, copying=False)
     going = {d.copy_id for d in tx.drops(dataset.id)}
-    in_hot = {c.object_id for c in tx.copies(dataset.id) if c.tier == policy.HOT and c.id not in going}
+    in_hot = {c.object_id for c in tx.copies(dataset.id, policy.HOT) if c.id not in going}
     return restore.progress(r, tx.files(dataset.id), in_hot, tx.transfers(dataset.id))
 
 

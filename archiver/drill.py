@@ -99,7 +99,7 @@ def _choose(archive: Archive, tx: Transaction, tier: str, dice: random.Random) -
 def _parts(tx: Transaction, dataset_id: int, tier: str) -> list[_Part] | None:
     """Each file's bytes in a tier; None when some are not there."""
     objects = {obj.id: obj for obj in tx.objects(dataset_id)}
-    lies = {c.object_id: c for c in tx.copies(dataset_id) if c.tier == tier}
+    lies = {c.object_id: c for c in tx.copies(dataset_id, tier)}
     bundled = {m.object_id: m for m in tx.members(dataset_id) if m.bundle_id in lies}
     parts = []
     for file in tx.files(dataset_id):

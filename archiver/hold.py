@@ -116,5 +116,5 @@ def _in_hot(archive: Archive, tx: Transaction, dataset: Dataset, chosen: Sequenc
     """Whether nothing has to be brought back: age keeps it there, or every file has a copy (a drop that is under way is revoked or made good)."""
     if dataset.state is DatasetState.OPEN or any(c.tier == policy.HOT for c in policy.age_claims(dataset, archive.settings, tx.at)):
         return True
-    held = {c.object_id for c in tx.copies(dataset.id) if c.tier == policy.HOT}
+    held = {c.object_id for c in tx.copies(dataset.id, policy.HOT)}
     return all(f.object_id in held for f in chosen)

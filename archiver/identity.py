@@ -6,12 +6,14 @@ the reaper ends copies in the others, and writes nothing but location records; w
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import botocore.session
 from boto3.session import Session
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.loaders import create_loader
 
 from archiver.sections import StoreSettings
@@ -51,6 +53,17 @@ def client(store: StoreSettings, identity: Identity, endpoint_url: str | None, c
     )
     session = Session(botocore_session=session_as(store, _profile(store, identity)))
     return session.client("s3", region_name=store.region, endpoint_url=endpoint_url, config=config)
+
+
+def keys(store: StoreSettings, identity: Identity) -> Credentials | None:
+    """The keys of one of our identities, which renew themselves; None where there are none."""
+    return session_as(store, _profile(store, identity)).get_credentials()
+
+
+def trusted(store: StoreSettings) -> str | None:
+    """The file of certificates that S3 clients here shall trust, where one is set."""
+    found = session_as(store, None).get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return str(found) if found else None
 
 
 def _profile(store: StoreSettings, identity: Identity) -> str | None:

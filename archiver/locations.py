@@ -49,7 +49,7 @@ def write(archive: Archive, dataset_id: int, tier: str) -> None:
     with archive.ledger.read() as tx:
         dataset = tx.dataset(dataset_id)
         going = {d.copy_id for d in tx.drops(dataset_id) if d.state is DropState.CHECKED}
-        copies = [c for c in tx.copies(dataset_id) if c.tier == tier and c.id not in going]
+        copies = [c for c in tx.copies(dataset_id, tier) if c.id not in going]
         objects = {o.id: o for o in tx.objects(dataset_id)}
         at = tx.at
     said = {
@@ -72,6 +72,6 @@ def write(archive: Archive, dataset_id: int, tier: str) -> None:
             for c in sorted(copies, key=lambda c: c.key)
         ],
     }
-    version_id = archive.tiers[tier].put_text(names.location_key(dataset.prefix), json.dumps(said, ensure_ascii=False, sort_keys=True, indent=1))
+    version_id = archive.tiers[tier].put_text(names.location_key(dataset.prefix), json.dumps(said, ensure_ascii=False, sort_keys=True))
     with archive.ledger.begin() as tx:
         tx.located(dataset_id, tier, version_id, [c.id for c in copies])

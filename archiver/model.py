@@ -381,6 +381,7 @@ class Transfer:
     error: str | None
     created_at: datetime
     updated_at: datetime
+    faults: int = 0  # of the attempts, those that did not fail because a store or the ledger was away
     priority: int = 0  # of the restore that waits for it; higher goes first
     user: str | None = None  # who waits for it: caps and fair shares are per user
     lease_by: str | None = None  # the worker that has it in hand

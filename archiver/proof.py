@@ -5,20 +5,22 @@ Where they can't be read at once, it is the store's own full-object checksum, eq
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from archiver.errors import ProofFailed
 from archiver.model import Object, Proof
 from archiver.storage import NotReadable, Tier, Vanished
 
 
-def prove(tier: Tier, obj: Object, version_id: str) -> Proof:
+def prove(tier: Tier, obj: Object, version_id: str, begun: Callable[[], bytes] | None = None) -> Proof:
     """Prove that `version_id` of `obj` in `tier` holds the bytes that were recorded on arrival, and say how.
 
-    Raises `ProofFailed` (other bytes, or no proof can be had), `Vanished`, `StoreUnavailable`.
+    `begun`: where `begin_read` has begun to read it back. Raises `ProofFailed` (other bytes, or no proof can be had), `Vanished`, `StoreUnavailable`.
     """
     if obj.sha256 is None:
         raise ProofFailed(f"Nothing was recorded of {obj.key} yet.", "Receive it again.")
     try:
-        found = tier.digest(obj.key, version_id)
+        found = tier.digest(obj.key, version_id, begun)
     except NotReadable:
         return _by_the_store(tier, obj, version_id)
     if (found.size_bytes, found.sha256) != (obj.size_bytes, obj.sha256):

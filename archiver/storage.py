@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from awscrt import checksums
 from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver.config import Settings
 from archiver.errors import StoreUnavailable, WrongSetting
-from archiver.identity import Identity, client
+from archiver.flow import Answer, Asked, Broken, Flow, Refused, ahead, quoted
+from archiver.identity import Identity, client, keys, trusted
 from archiver.pace import Pace
 from archiver.sections import COLD_CLASSES, MAX_PARTS, TierSettings
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _READ_BYTES = 2**20
+_AHEAD, _AHEAD_BYTES = 16, 2**25
 _MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed", "ObjectLockConfigurationNotFoundError"})
 _SAME_LOCK = timedelta(minutes=10)  # an end this much earlier is the same one: it was reckoned when the bytes were sent
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
@@ -130,6 +130,14 @@ class Tier:
     def client(self) -> S3Client:
         return client(self._store, self.identity, self.endpoint_url, self._connections)
 
+    @cached_property
+    def _flow(self) -> Flow:
+        held = keys(self._store, self.identity)
+        if held is None:
+            raise self._unavailable("there are no keys for it", "Set store.credentials_file, or give this machine a role.")
+        probe = self.client.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "x"})
+        return Flow(probe.partition("?")[0].removesuffix("/x"), self._store.region, held, trusted(self._store), self._connections)
+
     # setting up
 
     def ensure_bucket(self) -> bool:
@@ -196,29 +204,27 @@ class Tier:
         finally:
             answer["Body"].close()
 
-    def fetch(self, wanted: Sequence[tuple[str, str]], at_once: int = 16) -> Iterator[bytes]:
-        """The whole bytes of small versions (key, version), in order; up to `at_once` are asked for ahead. Raises `NotReadable`, `Vanished`."""
-        with ThreadPoolExecutor(at_once, thread_name_prefix="fetch") as pool:
-            ahead: deque[Future[bytes]] = deque()
-            rest = iter(wanted)
-            try:
-                for key, version_id in islice(rest, at_once):
-                    ahead.append(pool.submit(self._whole, key, version_id))
-                while ahead:
-                    yield ahead.popleft().result()
-                    for key, version_id in islice(rest, 1):
-                        ahead.append(pool.submit(self._whole, key, version_id))
-            finally:
-                for future in ahead:
-                    future.cancel()
+    def fetch(self, wanted: Sequence[tuple[str, str]], largest_bytes: int) -> Iterator[bytes]:
+        """The whole bytes of small versions (key, version), in order. Raises `NotReadable`, `Vanished`.
+
+        They are asked for ahead, so many that memory holds no more than 32 MiB of them; none is larger than `largest_bytes`.
+        """
+        at_once = min(max(_AHEAD_BYTES // max(largest_bytes, 1), 1), _AHEAD)
+        for read in ahead((partial(self.begin_read, key, version_id) for key, version_id in wanted), at_once):
+            yield read()
+
+    def begin_read(self, key: str, version_id: str) -> Callable[[], bytes]:
+        """Begin to read a small version whole; the call waits for it, and raises `NotReadable`, `Vanished`."""
+        asked = self._flow.read(key, _query(version_id))
+        return partial(self._answer, "get_object", key, asked)
 
     def _whole(self, key: str, version_id: str) -> bytes:
         return b"".join(self.read(key, version_id))
 
-    def digest(self, key: str, version_id: str) -> Digest:
-        """Read all bytes of one version back and say what they are. Raises `NotReadable`, `Vanished`."""
+    def digest(self, key: str, version_id: str, begun: Callable[[], bytes] | None = None) -> Digest:
+        """Read all bytes of one version back and say what they are. Raises `NotReadable`, `Vanished`. `begun`: by `begin_read`."""
         digester = Digester()
-        for chunk in self.read(key, version_id):
+        for chunk in self.read(key, version_id) if begun is None else [begun()]:
             digester.update(chunk)
         return digester.digest()
 
@@ -326,6 +332,17 @@ class Tier:
             self.abort_uploads(key, {key})
         return str(answer.get("VersionId", "null"))
 
+    def begin_copy(self, source: Tier, key: str, source_version_id: str, storage_class: str) -> Callable[[], str]:
+        """Begin to copy a small version as `copy_from` does, from a tier on the same endpoint; the call waits for it, and returns the version.
+
+        It raises as `copy_from` does.
+        """
+        headers = {"x-amz-storage-class": storage_class, "If-None-Match": "*"}
+        if storage_class in COLD_CLASSES:
+            headers["x-amz-checksum-algorithm"] = "SHA256"
+        asked = self._flow.copy(key, quoted(source.bucket, key, _query(source_version_id)), headers)
+        return partial(self._answer, "copy_object", key, asked)
+
     def lock(self, key: str, version_id: str, until: datetime) -> None:
         """See that a version is locked until then, or longer. Raises `Vanished`."""
         head = self.head(key, version_id)
@@ -429,18 +446,33 @@ class Tier:
         try:
             answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.bucket, **arguments)
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in {"InvalidObjectState", "ObjectNotInActiveTierError"}:  # a GET's and a copy's word for it
-                raise NotReadable(f"{self.bucket}/{arguments.get('Key')}") from error
-            if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
-                raise AlreadyThere(f"{self.bucket}/{arguments.get('Key')}") from error
-            if code in _MISSING or (code == "NoSuchBucket" and operation in {"head_bucket", "list_objects_v2"}):
+            said = error.response.get("Error", {})
+            refusal = self._refusal(operation, arguments.get("Key"), str(said.get("Code", "")), said.get("Message", ""))
+            if refusal is None:
                 return None
-            hint = "Check the tier's bucket and the keys in the settings." if code in _SYSTEMIC else "It is tried again by itself."
-            raise self._unavailable(f"{operation}: {error.response.get('Error', {}).get('Message') or code}", hint) from error
+            raise refusal from error
         except BotoCoreError as error:
             raise self._unavailable(str(error)) from error
         return answer
+
+    def _answer(self, operation: str, key: str, asked: Asked[Answer]) -> Answer:
+        try:
+            return asked.result()
+        except Refused as error:
+            raise self._refusal(operation, key, error.code, str(error)) or Vanished(f"{operation} {self.bucket}/{key}") from error
+        except Broken as error:
+            raise self._unavailable(f"{operation} {key}: {error}") from error
+
+    def _refusal(self, operation: str, key: str | None, code: str, message: str) -> Exception | None:
+        """What an error of the store's means; None when it means that nothing is there."""
+        if code in {"InvalidObjectState", "ObjectNotInActiveTierError"}:  # a GET's and a copy's word for it
+            return NotReadable(f"{self.bucket}/{key}")
+        if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+            return AlreadyThere(f"{self.bucket}/{key}")
+        if code in _MISSING or (code == "NoSuchBucket" and operation in {"head_bucket", "list_objects_v2"}):
+            return None
+        hint = "Check the tier's bucket and the keys in the settings." if code in _SYSTEMIC else "It is tried again by itself."
+        return self._unavailable(f"{operation}: {message or code}", hint)
 
     def _write(self, operation: str, **arguments: Any) -> dict[str, Any]:
         answer = self._call(operation, **arguments)
@@ -458,6 +490,10 @@ def _lock(until: datetime | None) -> dict[str, Any]:
 
 def _version(version_id: str | None) -> dict[str, str]:
     return {} if version_id in {None, "null"} else {"VersionId": str(version_id)}
+
+
+def _query(version_id: str) -> str:
+    return "" if version_id == "null" else f"?versionId={quote(version_id, safe='')}"
 
 
 def _date(answer: dict[str, Any]) -> datetime | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -201,14 +201,14 @@ def _build(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> Non
     with archive.ledger.read() as tx:
         by_object = {f.object_id: f for f in tx.files(transfer.dataset_id)}
         files = [by_object[m.object_id] for m in tx.members_of(obj.id)]
-        lie = {c.object_id: c for c in tx.copies(transfer.dataset_id) if c.tier == policy.HOT}
+        lie = {c.object_id: c for c in tx.copies(transfer.dataset_id, policy.HOT)}
         others = tx.copies_of(obj.id)
     try:
         wanted = [(lie[f.object_id].key, lie[f.object_id].version_id) for f in files]
     except KeyError:
         raise NotFound(f"A member of {obj.key} is no longer in hot.", "It is tried again when it is back.") from None
     digester = Digester()
-    contents = ((piece,) for piece in archive.tiers[policy.HOT].fetch(wanted))
+    contents = ((piece,) for piece in archive.tiers[policy.HOT].fetch(wanted, max(f.size_bytes for f in files)))
     parts = _digested(bundle.in_parts(bundle.stream(files, contents), tier.part_bytes(obj.size_bytes)), digester)
     try:
         version_id = tier.put(obj.key, obj.size_bytes, parts, storage_class(obj, tier), lock_until(archive, obj, tier))
@@ -275,10 +275,10 @@ def _verify(archive: Archive, transfer: Transfer) -> None:
         tx.finish_transfer(transfer, storage_class(obj, tier), transfer.version_id, proof)
 
 
-def see_proven(archive: Archive, obj: Object, tier: Tier, version_id: str, lock: datetime | None) -> Proof:
-    """Prove a version, and lock it until `lock`; one that is not what it should be is cleared away. Raises as `prove` does."""
+def see_proven(archive: Archive, obj: Object, tier: Tier, version_id: str, lock: datetime | None, begun: Callable[[], bytes] | None = None) -> Proof:
+    """Prove a version, and lock it until `lock`; one that is not what it should be is cleared away. `begun` and what it raises: as `prove`."""
     try:
-        proof = prove(tier, obj, version_id)
+        proof = prove(tier, obj, version_id, begun)
     except ProofFailed:
         _clear(archive, tier, obj.key, version_id)
         raise
@@ -307,20 +307,21 @@ def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
 
 
 def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
-    """Record why, and when it is tried again. An unreachable store or ledger is waited for without end; anything else is given up after N tries."""
+    """Record why, and when it is tried again. An unreachable store or ledger is waited for without end; of anything else N are enough."""
     if transfer.state in ENDED:
         return
     worker = archive.settings.worker
     attempts = transfer.attempts + (not isinstance(error, AwaitsReaper))
     patient = isinstance(error, StoreUnavailable | LedgerUnavailable | AwaitsReaper)
+    faults = transfer.faults + (not patient)
     wait = min(worker.backoff * 2 ** min(max(attempts, 1) - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
     text = str(error) if isinstance(error, PublicError) else f"{_SAYS.get(type(error), type(error).__name__)}: {error}."
     log.warning("transfer %s (%s to %s) failed, attempt %s: %s", transfer.id, transfer.key, transfer.tier, attempts, text)
     with archive.ledger.begin() as tx:
         if transfer.state is not TransferState.FAILED:
-            tx.change("transfer", transfer, TransferState.FAILED, attempts=attempts, next_try_at=tx.at + wait, error=text)
+            tx.change("transfer", transfer, TransferState.FAILED, attempts=attempts, faults=faults, next_try_at=tx.at + wait, error=text)
             transfer = tx.transfer(transfer.id)
-        if (attempts >= worker.tries and not patient) or isinstance(error, ForeignObject):
+        if faults >= worker.tries or isinstance(error, ForeignObject):
             tx.change("transfer", transfer, TransferState.QUARANTINED, error=text)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,7 +15,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from archiver import chain, model
 from archiver.ledger import tables as t
 
-Record = TypeVar("Record")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Record = TypeVar("Record", bound="DataclassInstance")
 Name = TypeVar("Name", int, str)
 
 _CHANGES: Mapping[str, Mapping[Any, frozenset[Any]]] = {
@@ -61,8 +65,9 @@ class Base:
 
     def _all(self, record: type[Record], select: sa.Select[Any]) -> list[Record]:
         rows = self.connection.execute(select)
-        names = tuple(rows.keys())
-        return [record(**dict(zip(names, row, strict=True))) for row in rows]
+        found = list(rows.keys())
+        in_order = itemgetter(*(found.index(field.name) for field in fields(record)))
+        return [record(*in_order(row)) for row in rows]
 
     def _one(self, record: type[Record], select: sa.Select[Any]) -> Record | None:
         row = self.connection.execute(select).first()

@@ -203,9 +203,11 @@ class Datasets(Base):
         c = t.member.c
         return self.connection.execute(sa.select(c.offset_bytes).where(c.bundle_id == bundle_id, c.object_id == object_id)).scalar()
 
-    def copies(self, dataset_id: int) -> list[model.Copy]:
-        """The copies of a dataset's objects that are not dropped."""
+    def copies(self, dataset_id: int, tier: str | None = None) -> list[model.Copy]:
+        """The copies of a dataset's objects (in one tier) that are not dropped."""
         select = sa.select(t.copy).join(t.object_).where(t.object_.c.dataset_id == dataset_id, t.copy.c.dropped_at.is_(None))
+        if tier is not None:
+            select = select.where(t.copy.c.tier == tier)
         return self._all(model.Copy, select.order_by(t.copy.c.id))
 
     def copy(self, copy_id: int) -> model.Copy:

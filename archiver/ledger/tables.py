@@ -258,6 +258,7 @@ transfer = sa.Table(
     _text("error", nullable=True),
     _time("created_at"),
     _time("updated_at"),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0"),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     _text("user", nullable=True),
     _text("lease_by", nullable=True),

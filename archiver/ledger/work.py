@@ -93,7 +93,9 @@ class Work(Queues):
 
     def try_again(self, transfer: model.Transfer) -> None:
         """A transfer that was given up begins anew: a person wants it so."""
-        self.change("transfer", transfer, TransferState.PLANNED, attempts=0, next_try_at=self.at, error=None, recall_id=None, version_id=None)
+        self.change(
+            "transfer", transfer, TransferState.PLANNED, attempts=0, faults=0, next_try_at=self.at, error=None, recall_id=None, version_id=None
+        )
         self.look(transfer.dataset_id)
 
     def restart_arrival(self, transfer: model.Transfer, source_uri: str) -> None:
@@ -104,7 +106,7 @@ class Work(Queues):
         if transfer.state in {TransferState.FAILED, TransferState.QUARANTINED}:
             # What was left at the key is ours, unless it was given up: then nothing of ours stands there.
             attempts = 0 if transfer.state is TransferState.QUARANTINED else max(transfer.attempts, 1)
-            self.change("transfer", transfer, TransferState.PLANNED, next_try_at=self.at, attempts=attempts)
+            self.change("transfer", transfer, TransferState.PLANNED, next_try_at=self.at, attempts=attempts, faults=0)
         self.connection.execute(sa.update(t.transfer).where(t.transfer.c.id == transfer.id).values(source_uri=source_uri, version_id=None))
 
     def transfers_due(

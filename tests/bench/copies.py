@@ -158,6 +158,7 @@ def write(path: Path, size_bytes: int) -> None:
 
 def work(settings: Path) -> None:
     """The child: what a worker does with what is in hot."""
+    app.look_for_cycles_rarely()
     archive = app.open_archive(load(settings))
     with archive.ledger.read() as tx:
         dataset = tx.dataset(1)

@@ -44,14 +44,24 @@ def transfers(ledger: Ledger, dataset: Dataset, tier: str) -> dict[str, Transfer
 
 def watch(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Tier, str, str], None]) -> None:
     """`seen(tier, operation, key)` before each request about a key."""
-    call = Tier._call
+    call, copy, read = Tier._call, Tier.begin_copy, Tier.begin_read
 
     def called(tier: Tier, operation: str, **arguments: Any) -> Any:
         if "Key" in arguments:
             seen(tier, operation, arguments["Key"])
         return call(tier, operation, **arguments)
 
+    def copied(tier: Tier, source: Tier, key: str, *rest: Any) -> Any:
+        seen(tier, "copy_object", key)
+        return copy(tier, source, key, *rest)
+
+    def begun(tier: Tier, key: str, version_id: str) -> Any:
+        seen(tier, "get_object", key)
+        return read(tier, key, version_id)
+
     monkeypatch.setattr(Tier, "_call", called)
+    monkeypatch.setattr(Tier, "begin_copy", copied)
+    monkeypatch.setattr(Tier, "begin_read", begun)
 
 
 def test_each_state_is_in_the_ledger_before_its_work(bench: Bench, received: Dataset, monkeypatch: pytest.MonkeyPatch):
@@ -105,15 +115,15 @@ def test_what_is_large_or_goes_to_a_tier_with_a_cap_goes_alone(bench_on: Callabl
 
 
 def test_one_that_fails_holds_no_other_up(bench: Bench, received: Dataset, monkeypatch: pytest.MonkeyPatch):
-    copy_from = Tier.copy_from
+    begin_copy = Tier.begin_copy
 
-    def broken(tier: Tier, source: Tier, key: str, *rest: Any) -> str:
+    def broken(tier: Tier, source: Tier, key: str, *rest: Any) -> Callable[[], str]:
         if key.endswith("scan 03.bin") and tier.name == "archive":
             raise StoreUnavailable("The store is away.", "It comes back.")
-        return copy_from(tier, source, key, *rest)
+        return begin_copy(tier, source, key, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tier, "copy_from", broken)
+        patch.setattr(Tier, "begin_copy", broken)
         bench.settle()
     (one,) = transfers(bench.archive.ledger, received, "archive").values()
     assert (one.key, one.state, one.attempts) == (f"{received.prefix}/scan 03.bin", TransferState.FAILED, 1)
@@ -128,8 +138,8 @@ def test_one_that_fails_holds_no_other_up(bench: Bench, received: Dataset, monke
 def test_wrong_bytes_never_become_a_copy(bench: Bench, received: Dataset, monkeypatch: pytest.MonkeyPatch):
     digest = Tier.digest
 
-    def tainted(tier: Tier, key: str, version_id: str) -> Digest:
-        true = digest(tier, key, version_id)
+    def tainted(tier: Tier, key: str, *rest: Any) -> Digest:
+        true = digest(tier, key, *rest)
         return Digest(true.size_bytes, "0" * 64, true.crc64nvme) if tier.name == "archive" and key.endswith("scan 05.bin") else true
 
     with monkeypatch.context() as patch:
@@ -177,3 +187,31 @@ def test_a_dataset_is_looked_at_once_its_last_transfer_has_ended(bench: Bench, r
         batch.run(bench.archive, [one])
     with bench.archive.ledger.read() as tx:
         assert tx.dataset(received.id).look_at == bench.now
+
+
+def test_a_store_that_was_away_is_no_reason_to_give_up(bench: Bench, received: Dataset, monkeypatch: pytest.MonkeyPatch):
+    trouble: list[Exception] = [StoreUnavailable("The store is away.", "It comes back.")] * (2 * bench.archive.settings.worker.tries)
+    trouble += [OSError("no room")] * (bench.archive.settings.worker.tries - 1)
+    copy_from, begin_copy = Tier.copy_from, Tier.begin_copy
+
+    def broken(copy: Callable[..., Any]) -> Callable[..., Any]:
+        def copied(tier: Tier, source: Tier, key: str, *rest: Any) -> Any:
+            if key.endswith("scan 03.bin") and tier.name == "archive" and trouble:
+                raise trouble.pop(0)
+            return copy(tier, source, key, *rest)
+
+        return copied
+
+    monkeypatch.setattr(Tier, "copy_from", broken(copy_from))
+    monkeypatch.setattr(Tier, "begin_copy", broken(begin_copy))
+    while trouble:
+        bench.settle()
+        (one,) = transfers(bench.archive.ledger, received, "archive").values()
+        assert one.state is TransferState.FAILED
+        bench.turn(minutes=10)
+    assert (one.attempts, one.faults) == (14, 4)
+    trouble.append(OSError("no room"))
+    bench.settle()
+    (one,) = transfers(bench.archive.ledger, received, "archive").values()
+    assert one.state is TransferState.QUARANTINED
+    assert one.faults == bench.archive.settings.worker.tries

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fixtures.archive import Bench, settings_toml
@@ -244,11 +245,11 @@ def test_what_differs_once_is_a_fault_on_the_way(bench: Bench, monkeypatch: pyte
     bench.settle()
     real, wrong = storage.Tier.digest, {copy_in(bench, dataset, "archive").key}
 
-    def once(tier: storage.Tier, key: str, version_id: str) -> storage.Digest:
+    def once(tier: storage.Tier, key: str, version_id: str, *rest: Any) -> storage.Digest:
         if tier.name == "archive" and key in wrong:
             wrong.discard(key)
             return storage.Digest(3, "f" * 64, "")
-        return real(tier, key, version_id)
+        return real(tier, key, version_id, *rest)
 
     monkeypatch.setattr(storage.Tier, "digest", once)
     assert [len(r.bad) for r in verified(bench)] == [0, 0, 0]
@@ -261,10 +262,10 @@ def test_a_copy_that_the_store_cannot_give_is_damaged_a_day_later(bench: Bench, 
     rotten = copy_in(bench, dataset, "archive")
     real = storage.Tier.digest
 
-    def reading(tier: storage.Tier, key: str, version_id: str) -> storage.Digest:
+    def reading(tier: storage.Tier, key: str, version_id: str, *rest: Any) -> storage.Digest:
         if version_id == rotten.version_id:
             raise StoreUnavailable("The store of tier archive cannot be used: InternalError.", "Wait.")
-        return real(tier, key, version_id)
+        return real(tier, key, version_id, *rest)
 
     monkeypatch.setattr(storage.Tier, "digest", reading)
     report = verified(bench)[1]

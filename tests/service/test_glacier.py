@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,16 @@ def test_the_manifest_is_never_cold(cold):
     for tier in ("archive", "deep"):
         head = bench.archive.tiers[tier].head(f".neve/manifests/{dataset.prefix}.json")
         assert (head.storage_class, head.readable) == ("STANDARD", True), tier
+
+
+def test_small_requests_at_once_meet_what_is_cold(cold):
+    bench = cold()
+    hot, deep = bench.archive.tiers["hot"], bench.archive.tiers["deep"]
+    made = deep.begin_copy(hot, "k", hot.put_text("k", "ours"), "DEEP_ARCHIVE")()
+    head = deep.head("k", made)
+    assert (head.storage_class, head.readable, head.sha256) == ("DEEP_ARCHIVE", False, hashlib.sha256(b"ours").hexdigest())
+    with pytest.raises(NotReadable):
+        deep.begin_read("k", made)()
 
 
 def test_a_batch_of_mixed_classes(cold, tmp_path: Path):

@@ -160,17 +160,26 @@ class Archiving(RuleBasedStateMachine):
     def _die(self, calls: int, act: Callable[[], Any]) -> None:
         """Have something done that ends without a word at its n-th call to a store, if there are as many; then begin anew."""
         archive, lock, left = self.bench.archive, threading.Lock(), [calls]
-        call, begin, read = Tier._call, archive.ledger.begin, archive.ledger.read
+        call, answer_of, begin, read = Tier._call, Tier._answer, archive.ledger.begin, archive.ledger.read
 
         def alive() -> None:
             if left[0] < 0:
                 raise Died
 
-        def called(tier: Tier, operation: str, **arguments: Any) -> Any:
+        def counted(ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
             alive()
-            answer = call(tier, operation, **arguments)
+            answer = ask(*arguments, **named)
             with lock:
                 left[0] -= 1
+            return answer
+
+        def answered(*arguments: Any) -> Any:
+            answer = counted(answer_of, *arguments)
+            alive()
+            return answer
+
+        def called(*arguments: Any, **named: Any) -> Any:
+            answer = counted(call, *arguments, **named)
             if left[0] < 0 and answer is not None and "Body" in answer:
                 answer["Body"].close()
             alive()
@@ -186,6 +195,7 @@ class Archiving(RuleBasedStateMachine):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Tier, "_call", called)
+            patch.setattr(Tier, "_answer", answered)
             patch.setattr(archive.ledger, "begin", written)
             patch.setattr(archive.ledger, "read", looked)
             with suppress(Died):

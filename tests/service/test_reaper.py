@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -131,8 +132,8 @@ def spoilt_in_archive(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     """A file whose copy in archive read back wrong once: the version stands there, unproven."""
     digest = Tier.digest
 
-    def wrong(tier: Tier, key: str, version_id: str):
-        found = digest(tier, key, version_id)
+    def wrong(tier: Tier, key: str, *rest: Any):
+        found = digest(tier, key, *rest)
         return replace(found, sha256="0" * 64) if tier.name == "archive" and key.endswith("/a") else found
 
     dataset = bench.ingest("run1", {"a": b"aa", "b": b"b"})
@@ -184,8 +185,8 @@ def test_a_version_that_waits_for_the_reaper_never_becomes_a_copy(bench: Bench, 
     dataset = bench.ingest("run1", {"a": b"aa"})
     prove = transfer.prove
 
-    def found_wanting_meanwhile(tier: Tier, obj, version_id: str):
-        proof = prove(tier, obj, version_id)
+    def found_wanting_meanwhile(tier: Tier, obj, version_id: str, *rest: Any):
+        proof = prove(tier, obj, version_id, *rest)
         if tier.name == "deep" and obj.key.endswith("/a"):
             with bench.archive.ledger.begin() as tx:
                 tx.leave(tier.name, obj.key, version_id, "another worker could not prove it")

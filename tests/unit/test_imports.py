@@ -14,7 +14,7 @@ LAYERS = [
     ["errors", "model"],
     ["sections"],
     ["config", "identity"],
-    ["pace"],
+    ["pace", "flow"],
     ["policy", "storage", "chain", "prices", "turns", "promises"],
     ["ledger", "formats", "proof"],
     ["archive"],
