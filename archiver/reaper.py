@@ -116,6 +116,8 @@ def _clear(archive: Archive, tier: Tier, found: Sequence[Leftover]) -> bool:
     gone = [one for one in ending if (one.key, one.version_id) not in kept]
     with archive.ledger.begin() as tx:
         tx.change_all("leftover", gone, LeftoverState.CLEARED)
-        stays = [one for one in found if one.id in counted]
-        tx.change_all("leftover", stays, LeftoverState.CLEARED, why="The ledger counts on it as a copy: it stays.")
+        for one in found:
+            if one.id in counted:
+                log.info("%s (%s) in %s stays: the ledger counts on it as a copy", one.key, one.version_id, one.tier)
+                tx.forget_leftover(one)
     return bool(gone or counted)

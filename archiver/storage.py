@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 2**20
 _AHEAD, _AHEAD_BYTES = 16, 2**25
-_MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "405", "MethodNotAllowed", "ObjectLockConfigurationNotFoundError"})
+_MISSING = frozenset(
+    {"404", "NoSuchKey", "NoSuchVersion", "NoSuchUpload", "NotFound", "405", "MethodNotAllowed", "ObjectLockConfigurationNotFoundError"}
+)
 _SAME_LOCK = timedelta(minutes=10)  # an end this much earlier is the same one: it was reckoned when the bytes were sent
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
 _SYSTEMIC = frozenset({"AccessDenied", "403", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
@@ -109,6 +111,15 @@ class Standing:
     version_id: str
     size_bytes: int
     is_marker: bool
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload under way."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
 
 
 class Tier:
@@ -372,16 +383,27 @@ class Tier:
         checksum = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if checked else {}
         return str(self._write("create_multipart_upload", Key=key, StorageClass=storage_class, **checksum, **_lock(lock_until))["UploadId"])
 
+    def uploads(self, prefix: str = "") -> Iterator[Upload]:
+        """The multipart uploads under way at keys that begin with `prefix`, page by page."""
+        after: dict[str, str] = {}
+        while True:
+            answer = self._call("list_multipart_uploads", Prefix=prefix, **after) or {}
+            for found in answer.get("Uploads", ()):
+                yield Upload(found["Key"], found["UploadId"], found["Initiated"])
+            if not answer.get("IsTruncated") or not answer.get("NextKeyMarker"):
+                return
+            after = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+
     def abort_uploads(self, prefix: str, keys: Collection[str]) -> int:
         """End the multipart uploads under way at these keys, which all begin with `prefix`; returns how many there were."""
-        answer = self._call("list_multipart_uploads", Prefix=prefix) or {}
-        found = [(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", ()) if upload["Key"] in keys]
-        for key, upload_id in found:
-            self._abort(key, upload_id)
+        found = [upload for upload in self.uploads(prefix) if upload.key in keys]
+        for upload in found:
+            self.abort(upload)
         return len(found)
 
-    def _abort(self, key: str, upload_id: str) -> None:
-        self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
+    def abort(self, upload: Upload) -> None:
+        """End an upload and its parts; that it has ended already is no error."""
+        self._call("abort_multipart_upload", Key=upload.key, UploadId=upload.upload_id)
 
     # ending
 

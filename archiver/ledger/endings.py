@@ -99,6 +99,11 @@ class Endings(Base):
             )
             self.committed_states.append("leftover.found")
 
+    def forget_leftover(self, leftover: model.Leftover) -> None:
+        """It is none: the ledger counts on it. Should that change, it can be left anew."""
+        c = t.leftover.c
+        self.connection.execute(sa.delete(t.leftover).where(c.id == leftover.id, c.state == LeftoverState.FOUND))
+
     def leftover(self, tier: str, key: str, version_id: str | None = None) -> model.Leftover | None:
         """What the reaper shall end, or has ended, in this version; without a version, what it has not ended yet at this key."""
         c = t.leftover.c

@@ -36,18 +36,18 @@ def tiers(bench: Bench) -> tuple[Tier, Tier]:
     return bench.archive.tiers["hot"], bench.archive.tiers["archive"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_name_is_read_and_copied_by_version(bench: Bench, name: str):
+def test_every_name_is_read_and_copied_by_version(bench: Bench):
     hot, archive = tiers(bench)
-    key = f"p/i/{name}"
-    old = hot.put_text(key, "old")
-    hot.put_text(key, "new")
-    assert hot.begin_read(key, old)() == b"old"
-    made = archive.begin_copy(hot, key, old, "STANDARD")()
-    head = archive.head(key)
-    assert head is not None
-    assert (head.version_id, head.size_bytes) == (made, 3)
-    assert archive.begin_read(key, made)() == b"old"
+    for name in NAMES:
+        key = f"p/i/{name}"
+        old = hot.put_text(key, f"old {name}")
+        hot.put_text(key, "new")
+        assert hot.begin_read(key, old)() == f"old {name}".encode()
+        made = archive.begin_copy(hot, key, old, "STANDARD")()
+        head = archive.head(key)
+        assert head is not None
+        assert head.version_id == made
+        assert archive.begin_read(key, made)() == f"old {name}".encode()
 
 
 def test_an_empty_object_and_one_of_a_mebibyte(bench: Bench):

@@ -15,12 +15,12 @@ from fixtures.processes import wait_until
 from fixtures.store import S3Store
 from typer.testing import CliRunner
 
-from archiver import anchors, asking, describe, hold, notices, quotes, restore
+from archiver import anchors, asking, describe, erasure, hold, notices, quotes, restore
 from archiver.check import check
 from archiver.cli import cli
 from archiver.errors import LedgerUnavailable, NotFound, OverQuota
 from archiver.ledger.browse import Query
-from archiver.model import RestoreState
+from archiver.model import ErasureState, RestoreState
 from archiver.worker import Worker
 
 ODD = "new\nline é.txt"
@@ -67,6 +67,31 @@ def test_a_datasets_life_on_postgresql(pg_bench: Bench):
     bench.turn(hours=2)
     bench.settle()
     assert "hot" not in bench.tiers(dataset, "big")
+    assert check(bench.archive) == []
+
+
+def test_an_erasure_on_postgresql(pg_bench: Bench):
+    bench = pg_bench
+    files = {"patient/1.csv": b"one", "patient/2.csv": b"two", "scan/a.csv": b"a", "scan/b.csv": b"b", "scan/c.h5": bytes(2 * 2**20)}
+    dataset = bench.ingest("run1", files)
+    bench.settle()
+    bench.turn(days=800)
+    for _ in range(3):
+        bench.settle()
+        bench.turn(hours=2)
+    assert bench.tiers(dataset, "scan/c.h5") == {"deep"}
+    asked = erasure.request(bench.archive, "ana", "run1", "patient/*", "A patient wants it.")
+    erasure.approve(bench.archive, "ben", asked.id)
+    for _ in range(6):
+        bench.settle()
+        bench.turn(hours=2)
+    with bench.archive.ledger.read() as tx:
+        assert tx.erasure(asked.id).state is ErasureState.ERASED
+        assert {f.path for f in tx.files(dataset.id)} == {path for path in files if path.startswith("scan/")}
+        versions = [c.version_id for c in tx.copies(dataset.id) if c.tier == "deep"]
+    everything = b"".join(b"".join(bench.archive.tiers["deep"].read(key, None)) for key in bench.keys("deep"))
+    assert b"two" not in everything
+    assert len(versions) == 3  # the large one, the new bundle, the new manifest
     assert check(bench.archive) == []
 
 

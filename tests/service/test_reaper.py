@@ -178,6 +178,18 @@ def test_a_version_that_the_ledger_counts_on_is_never_ended_as_a_leftover(bench:
     with bench.archive.ledger.read() as tx:
         assert tx.leftovers_waiting() == 0
     assert check(bench.archive) == []
+    copies = [copy for copy in copies if copy.key.endswith("/a")]
+    with bench.archive.ledger.begin() as tx:  # later it is lost, and stands in the way
+        for copy in copies:
+            tx.lose_copy(copy, dataset.id, "a test says so")
+            tx.leave(copy.tier, copy.key, copy.version_id, "it is damaged")
+    for _ in range(3):
+        bench.settle()
+        bench.turn(minutes=10)
+    for copy in copies:
+        assert bench.archive.tiers[copy.tier].head(copy.key, copy.version_id) is None
+    assert bench.tiers(dataset) == {"hot", "archive", "deep"}
+    assert check(bench.archive) == []
 
 
 def test_a_version_that_waits_for_the_reaper_never_becomes_a_copy(bench: Bench, monkeypatch: pytest.MonkeyPatch):

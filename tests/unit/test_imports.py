@@ -23,7 +23,10 @@ LAYERS = [
     ["bundle", "outbox", "losses", "tombstones"],
     ["asking"],
     # the verbs: joined by the ledger's state only
-    ["reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices", "erasure", "fixity", "drill", "inventory", "anchors"],
+    [
+        *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),
+        *("erasure", "fixity", "drill", "inventory", "anchors", "uploads"),
+    ],
     ["batch", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
     ["chores", "simulation", "receipt"],
     ["worker", "reaper", "auth"],
