@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from archiver import describe, guards, markers, reception, transfer
+from archiver import batch, describe, guards, markers, reception
 from archiver.archive import Archive, utc_now
 from archiver.config import Settings
 from archiver.errors import LedgerUnavailable, PortInUse, PublicError, WrongSetting
@@ -30,6 +30,9 @@ from archiver.reaper import Reaper
 from archiver.reception import Arrival, Source
 from archiver.storage import Tier
 from archiver.worker import Worker
+
+_TOGETHER = 100
+"""So many small files are written down and received together, at most."""
 
 
 def open_archive(
@@ -114,27 +117,59 @@ def _alone(archive: Archive, instrument: str, name: str) -> Iterator[None]:
 def _ingest(
     archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source], progress: Callable[[Arrival, int], None]
 ) -> tuple[list[Dataset], list[Arrival]]:
-    arrivals = []
-    for arrival in reception.register(archive, project, instrument, name, sources):
-        if arrival.transfer_id is not None:
-            _arrive(archive, arrival.transfer_id)
-        arrivals.append(arrival)
-        progress(arrival, arrival.source.size_bytes)
+    arrivals = send(archive, project, instrument, name, sources, progress)
     datasets = []
     for dataset_id in dict.fromkeys(a.dataset_id for a in arrivals):
         manifest = reception.prepare_close(archive, dataset_id)
         if manifest is not None:
-            _arrive(archive, manifest)
+            _arrive(archive, [manifest])
         datasets.append(reception.close(archive, dataset_id))
     return datasets, arrivals
 
 
-def _arrive(archive: Archive, transfer_id: int) -> None:
+def send(
+    archive: Archive,
+    project: str,
+    instrument: str,
+    name: str,
+    sources: Sequence[Source],
+    progress: Callable[[Arrival, int], None] = lambda _a, _n: None,
+) -> list[Arrival]:
+    """Receive local files into a dataset, which stays open. Raises `PublicError`; what was received stays received."""
+    arrivals: list[Arrival] = []
+    for group in _groups(sources):
+        registered = reception.register(archive, project, instrument, name, group)
+        _arrive(archive, [arrival.transfer_id for arrival in registered if arrival.transfer_id is not None])
+        arrivals += registered
+        for arrival in registered:
+            progress(arrival, arrival.source.size_bytes)
+    return arrivals
+
+
+def _groups(sources: Sequence[Source]) -> Iterator[list[Source]]:
+    """In order; small ones that follow each other are received together."""
+    group: list[Source] = []
+    for source in sources:
+        small = source.size_bytes < batch.BELOW_BYTES
+        if group and (not small or len(group) == _TOGETHER):
+            yield group
+            group = []
+        group.append(source)
+        if not small:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _arrive(archive: Archive, transfer_ids: Sequence[int]) -> None:
     with archive.ledger.read() as tx:
-        planned = tx.transfer(transfer_id)
-    ended = transfer.run(archive, planned)
-    if ended.state is not TransferState.PROVEN:
-        raise PublicError(ended.error or f"Transfer {ended.id} is {ended.state}.", "Run the same command again: what was received is not sent twice.")
+        planned = tx.transfers_numbered(transfer_ids)
+    for ended in batch.arrive(archive, planned):
+        if ended.state is not TransferState.PROVEN:
+            raise PublicError(
+                ended.error or f"Transfer {ended.id} is {ended.state}.", "Run the same command again: what was received is not sent twice."
+            )
 
 
 def work(archive: Archive, *, once: bool = False) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import NoReturn, TypeVar
 
@@ -37,7 +38,7 @@ Done = TypeVar("Done")
 class _Job:
     transfer: Transfer
     obj: Object
-    source: Lies
+    source: Lies | None = None  # None: a local file
     version_id: str = ""
 
     def now(self, state: TransferState, version_id: str = "") -> _Job:
@@ -49,16 +50,52 @@ def run(archive: Archive, transfers: Sequence[Transfer]) -> list[Transfer]:
     if len(transfers) > 1:
         with suppress(Moved):  # one of them went another way: all go on by themselves
             _together(archive, transfers)
+    return _by_themselves(archive, transfers)
+
+
+def arrive(archive: Archive, transfers: Sequence[Transfer]) -> list[Transfer]:
+    """Advance arrivals of small files of one dataset, as `transfer.run` does each; returns them as they are then."""
+    new = [one for one in transfers if one.state is TransferState.PLANNED and one.attempts == 0]
+    if len(new) > 1:
+        with suppress(Moved):
+            _arrive_together(archive, new)
+    return _by_themselves(archive, transfers)
+
+
+def _by_themselves(archive: Archive, transfers: Sequence[Transfer]) -> list[Transfer]:
+    """What did not go on with the others does by itself; one that failed waits there until it is due."""
     with archive.ledger.read() as tx:
         now = tx.transfers_numbered([one.id for one in transfers])
-    return [one if one.state in transfer.ENDED else transfer.run(archive, one) for one in now]  # one that failed waits there until it is due
+    return [one if one.state in transfer.ENDED else transfer.run(archive, one) for one in now]
+
+
+def _arrive_together(archive: Archive, transfers: Sequence[Transfer]) -> None:
+    tier = archive.tiers[policy.HOT]
+    with archive.ledger.read() as tx:
+        objects = tx.objects_numbered([one.object_id for one in transfers])
+    jobs = [_Job(one, objects[one.object_id]) for one in transfers]
+    free = [job for job, there in _each(archive, jobs, lambda job: tier.begin_look(job.obj.key)) if not there]
+    with archive.ledger.begin() as tx:
+        tx.change_all("transfer", [job.transfer for job in free], TransferState.COPYING)
+    copying = [job.now(TransferState.COPYING) for job in free]
+    sent = _each(archive, copying, lambda job: transfer.begin_arrival(archive, job.transfer, job.obj, tier))
+    with archive.ledger.begin() as tx:
+        for job, (_, digest) in sent:
+            tx.update_object(job.obj.id, size_bytes=digest.size_bytes, sha256=digest.sha256, crc64nvme=digest.crc64nvme)
+        versions = [{"version_id": version_id} for _, (version_id, _) in sent]
+        tx.change_all("transfer", [job.transfer for job, _ in sent], TransferState.VERIFYING, versions)
+    arrived = [
+        replace(job.now(TransferState.VERIFYING, version_id), obj=replace(job.obj, sha256=digest.sha256, crc64nvme=digest.crc64nvme))
+        for job, (version_id, digest) in sent
+    ]
+    _prove_together(archive, tier, arrived, None)
 
 
 def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     tier = archive.tiers[transfers[0].tier]
     with archive.ledger.begin() as tx:
         jobs = _plain(tx, archive, tier, transfers)
-        sources = [{"source_copy_id": job.source.copy.id} for job in jobs]
+        sources = [{"source_copy_id": job.source.copy.id} for job in jobs if job.source]
         tx.change_all("transfer", [job.transfer for job in jobs], TransferState.COPYING, sources)
     if not jobs:
         return
@@ -66,6 +103,7 @@ def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     with ThreadPoolExecutor(_BY_HAND, thread_name_prefix="batch") as pool:
 
         def begin_copy(job: _Job) -> Callable[[], str]:
+            assert job.source is not None
             origin, offset = job.source.copy, job.source.offset_bytes
             here = archive.tiers[origin.tier]
             if offset is None and here.endpoint_url == tier.endpoint_url:
@@ -77,12 +115,14 @@ def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     with archive.ledger.begin() as tx:
         versions = [{"version_id": version_id} for _, version_id in copied]
         tx.change_all("transfer", [job.transfer for job, _ in copied], TransferState.VERIFYING, versions)
+    _prove_together(archive, tier, [job.now(TransferState.VERIFYING, version_id) for job, version_id in copied], lock)
 
+
+def _prove_together(archive: Archive, tier: Tier, verifying: Sequence[_Job], lock: datetime | None) -> None:
     def begin_proof(job: _Job) -> Callable[[], Proof]:
         begun = tier.begin_read(job.obj.key, job.version_id)
         return partial(transfer.see_proven, archive, job.obj, tier, job.version_id, lock, begun)
 
-    verifying = [job.now(TransferState.VERIFYING, version_id) for job, version_id in copied]
     proven = _each(archive, verifying, begin_proof)
     with archive.ledger.begin() as tx:
         left = tx.keys_left(tier.name, [job.obj.key for job, _ in proven])  # another hand could not prove it

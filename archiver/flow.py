@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
 from itertools import islice
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlsplit
@@ -102,6 +103,16 @@ class Flow:
         """Begin to read a whole version; `version` is a query (`?versionId=…`), or empty. It is all in memory when it is there."""
         request = HttpRequest("GET", self._at(key) + version, HttpHeaders([("Host", self._host)]))
         return Asked(self._client, "GetObject", request, lambda _, body: body)
+
+    def exists(self, key: str) -> Asked[bool]:
+        """Begin to ask whether anything stands at a key; that nothing does is `Refused` with 404."""
+        return Asked(self._client, "HeadObject", HttpRequest("HEAD", self._at(key), HttpHeaders([("Host", self._host)])), lambda _, __: True)
+
+    def put(self, key: str, content: bytes, headers: Mapping[str, str]) -> Asked[str]:
+        """Begin to write these bytes; the result is the version's id."""
+        said = HttpHeaders([("Host", self._host), ("Content-Length", str(len(content))), *headers.items()])
+        request = HttpRequest("PUT", self._at(key), said, BytesIO(content))
+        return Asked(self._client, "PutObject", request, lambda answered, _: answered.get("x-amz-version-id", "null"))
 
     def copy(self, key: str, source: str, headers: Mapping[str, str]) -> Asked[str]:
         """Begin to copy `source` (`bucket/key?versionId=…`, quoted) to a key here; the result is the new version's id."""

@@ -11,10 +11,11 @@ import itertools
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from archiver import bundle, formats, manifest, names
 from archiver.archive import Archive
@@ -102,26 +103,34 @@ def _shown(path: Path) -> str:
     return names.text(os.fsencode(path))
 
 
-def register(archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source]) -> Iterator[Arrival]:
-    """Write each source down, in the dataset it belongs to; yields them one by one so that each can be sent at once.
+def register(archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source]) -> list[Arrival]:
+    """Write sources down, in the dataset they belong to: all of them, or none. They are then to be sent.
 
-    Raises `NotFound` (unknown project or instrument), `WrongUse` (name, or the dataset is another project's).
+    Raises `NotFound` (unknown project or instrument), `WrongUse` (name, or the dataset is another project's), `Conflict` (erased before).
     """
     names.dataset(name)
-    with archive.ledger.begin() as tx:
+    with archive.ledger.read() as tx:
         tx.require(project, instrument)
         first = tx.dataset_named(instrument, name)
         if first is not None and first.project != project:
             raise WrongUse(
                 f"{first.full_name} belongs to project {first.project}.", "A dataset's name is unique per instrument; choose another name."
             )
-    for source in sources:
-        yield _register_one(archive, project, instrument, name, source)
+        known = [_known(tx, instrument, name, source) for source in sources]
+    before = [_received(instrument, name, source, files) for source, files in zip(sources, known, strict=True)]
+    described = [{} if received else _described_by_itself(source) for source, received in zip(sources, before, strict=True)]
+    arrivals = []
+    with archive.ledger.begin() as tx:
+        for source, received, says in zip(sources, before, described, strict=True):
+            if received is not None:
+                arrivals.append(Arrival(source, received.dataset_id, received.path, None))
+            else:
+                arrivals.append(_register_one(tx, _tail(tx, project, instrument, name), source, says))
+    return arrivals
 
 
-def _register_one(archive: Archive, project: str, instrument: str, name: str, source: Source) -> Arrival:
-    with archive.ledger.read() as tx:
-        known = _known(tx, instrument, name, source)
+def _received(instrument: str, name: str, source: Source, known: Sequence[File]) -> File | None:
+    """Which of these files has the source's content. Raises `Conflict` when it was erased."""
     for before in known:
         if before.sha256 == _sha256(source.path):
             if before.state is FileState.ERASED:
@@ -129,32 +138,36 @@ def _register_one(archive: Archive, project: str, instrument: str, name: str, so
                     f"{before.path} was erased from {instrument}/{name} for ever, and is not received again.",
                     "Take it out of what you send; an admin can tell when and why it was erased.",
                 )
-            return Arrival(source, before.dataset_id, before.path, None)
+            return before
+    return None
+
+
+def _described_by_itself(source: Source) -> dict[str, Any]:
     extracted = formats.extract(source.path, names.text(source.path_raw))
-    described = {
+    return {
         "mtime": source.mtime,
         "format": extracted.format,
         "metadata_state": extracted.state,
         "metadata_error": extracted.error,
         "metadata": {**extracted.metadata, **manifest.iso(title=extracted.title, acquired_at=extracted.acquired_at)},
     }
-    with archive.ledger.begin() as tx:
-        dataset = _tail(tx, project, instrument, name)
-        path_raw, file = next(
-            (path_raw, found)
-            for path_raw in _versions(source.path_raw)
-            if (found := tx.file_at(dataset.id, path_raw)) is None or found.state is not FileState.RECEIVED
-        )
-        if file is None:
-            key = names.key(dataset.prefix, path_raw)
-            object_id = tx.add_object(dataset.id, ObjectKind.FILE, key, source.size_bytes)
-            file_id = tx.add_file(dataset.id, names.text(path_raw), path_raw, source.size_bytes, object_id, source.mtime)
-        else:  # an arrival that was cut short: it goes on with what the file is now
-            file_id, object_id = file.id, file.object_id
-            tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
-        tx.update_file(file_id, size_bytes=source.size_bytes, **described)
-        transfer_id = _arrival_transfer(tx, object_id, source.path)
-        return Arrival(source, dataset.id, names.text(path_raw), transfer_id)
+
+
+def _register_one(tx: Transaction, dataset: Dataset, source: Source, described: Mapping[str, Any]) -> Arrival:
+    path_raw, file = next(
+        (path_raw, found)
+        for path_raw in _versions(source.path_raw)
+        if (found := tx.file_at(dataset.id, path_raw)) is None or found.state is not FileState.RECEIVED
+    )
+    if file is None:
+        key = names.key(dataset.prefix, path_raw)
+        object_id = tx.add_object(dataset.id, ObjectKind.FILE, key, source.size_bytes)
+        file_id = tx.add_file(dataset.id, names.text(path_raw), path_raw, source.size_bytes, object_id, source.mtime)
+    else:  # an arrival that was cut short: it goes on with what the file is now
+        file_id, object_id = file.id, file.object_id
+        tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
+    tx.update_file(file_id, size_bytes=source.size_bytes, **described)
+    return Arrival(source, dataset.id, names.text(path_raw), _arrival_transfer(tx, object_id, source.path))
 
 
 def _known(tx: Transaction, instrument: str, name: str, source: Source) -> list[File]:

@@ -354,6 +354,23 @@ class Tier:
         asked = self._flow.copy(key, quoted(source.bucket, key, _query(source_version_id)), headers)
         return partial(self._answer, "copy_object", key, asked)
 
+    def begin_look(self, key: str) -> Callable[[], bool]:
+        """Begin to see whether anything stands at a key; the call says it."""
+        asked = self._flow.exists(key)
+
+        def there() -> bool:
+            try:
+                return self._answer("head_object", key, asked)
+            except Vanished:
+                return False
+
+        return there
+
+    def begin_put(self, key: str, content: bytes, storage_class: str) -> Callable[[], str]:
+        """Begin to write small content where nothing stands; the call waits for it, and returns the version. It raises `AlreadyThere`."""
+        asked = self._flow.put(key, content, {"x-amz-storage-class": storage_class, "If-None-Match": "*"})
+        return partial(self._answer, "put_object", key, asked)
+
     def lock(self, key: str, version_id: str, until: datetime) -> None:
         """See that a version is locked until then, or longer. Raises `Vanished`."""
         head = self.head(key, version_id)

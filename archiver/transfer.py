@@ -11,7 +11,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -233,34 +233,72 @@ def _digested(parts: Iterator[bytes], digester: Digester) -> Iterator[bytes]:
 
 def _arrive(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> tuple[str, Digest]:
     """Send a local file, its digest computed as it goes; it must be the same file before and after."""
-    assert transfer.source_uri is not None
-    path = unquote_to_bytes(transfer.source_uri.removeprefix("file://"))
+    path = _source_of(transfer)
     for again in (False, True):
         digester = Digester()
         try:
-            with Path(os.fsdecode(path)).open("rb") as file:
-                before = os.fstat(file.fileno())
-                if before.st_size != obj.size_bytes:
-                    raise SourceChanged(
-                        f"{_shown(path)} has {before.st_size} bytes now, it had {obj.size_bytes}.", "Send it again when it no longer changes."
-                    )
+            with _opened(path, obj) as (file, before):
                 version_id = tier.put(obj.key, obj.size_bytes, _pieces(file, tier.part_bytes(obj.size_bytes), digester), storage_class(obj, tier))
-                after = os.stat(path)  # noqa: PTH116  # the name may have been given to another file meanwhile
         except AlreadyThere:
             head = tier.head(obj.key)
             if again or head is None or not _clear(archive, tier, obj.key, head.version_id):
                 raise
             continue
-        except OSError as error:
-            raise UnreadableSource(
-                f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is there and readable, then send it again."
-            ) from error
-        digest = digester.digest()
-        if digest.size_bytes != obj.size_bytes or _signature(before) != _signature(after):
-            _clear(archive, tier, obj.key, version_id)
-            raise SourceChanged(f"{_shown(path)} changed while it was sent.", "Send it again when it no longer changes.")
-        return version_id, digest
+        return version_id, _unchanged(archive, obj, tier, version_id, path, before, digester.digest())
     raise AssertionError("unreachable")
+
+
+def begin_arrival(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> Callable[[], tuple[str, Digest]]:
+    """The same for a small file that is read at once: its sending has begun, the call waits for it. It raises `AlreadyThere` too."""
+    path = _source_of(transfer)
+    with _opened(path, obj) as (file, before):
+        content = file.read()
+    digester = Digester()
+    digester.update(content)
+    put = tier.begin_put(obj.key, content, storage_class(obj, tier))
+
+    def finish() -> tuple[str, Digest]:
+        version_id = put()
+        return version_id, _unchanged(archive, obj, tier, version_id, path, before, digester.digest())
+
+    return finish
+
+
+def _source_of(transfer: Transfer) -> Path:
+    assert transfer.source_uri is not None
+    return Path(os.fsdecode(unquote_to_bytes(transfer.source_uri.removeprefix("file://"))))
+
+
+@contextmanager
+def _opened(path: Path, obj: Object) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """A file that is sent, and what it was before. Raises `SourceChanged`, `UnreadableSource`."""
+    try:
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size != obj.size_bytes:
+                raise SourceChanged(
+                    f"{_shown(path)} has {before.st_size} bytes now, it had {obj.size_bytes}.", "Send it again when it no longer changes."
+                )
+            yield file, before
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableSource:
+    return UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is there and readable, then send it again.")
+
+
+def _unchanged(archive: Archive, obj: Object, tier: Tier, version_id: str, path: Path, before: os.stat_result, sent: Digest) -> Digest:
+    """What was sent, if the file is still what it was; else the version is cleared away."""
+    try:
+        after = path.stat()  # by name: it may have been given to another file meanwhile
+    except OSError as error:
+        _clear(archive, tier, obj.key, version_id)
+        raise _unreadable(path, error) from error
+    if sent.size_bytes != obj.size_bytes or _signature(before) != _signature(after):
+        _clear(archive, tier, obj.key, version_id)
+        raise SourceChanged(f"{_shown(path)} changed while it was sent.", "Send it again when it no longer changes.")
+    return sent
 
 
 def _verify(archive: Archive, transfer: Transfer) -> None:
@@ -348,5 +386,5 @@ def _signature(stat: os.stat_result) -> tuple[int, int, int, int]:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _shown(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+def _shown(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

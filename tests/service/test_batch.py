@@ -215,3 +215,29 @@ def test_a_store_that_was_away_is_no_reason_to_give_up(bench: Bench, received: D
     (one,) = transfers(bench.archive.ledger, received, "archive").values()
     assert one.state is TransferState.QUARANTINED
     assert one.faults == bench.archive.settings.worker.tries
+
+
+def test_files_that_arrive_together_are_written_down_together(bench: Bench, commits: list[list[str]]):
+    dataset = bench.ingest("run1", {**FILES, "large.h5": bytes(batch.BELOW_BYTES)})
+    for state in ("planned", "copying", "verifying", "proven"):
+        counts = [states.count(f"transfer.{state}") for states in commits]
+        assert sum(counts) == len(FILES) + 2, state  # the manifest too
+        assert max(counts) == len(FILES), state
+    assert {path: bench.read(dataset, path) for path in FILES} == FILES
+    assert check(bench.archive) == []
+
+
+def test_an_answer_that_was_lost_is_not_taken_for_a_foreign_object(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """What stands at the key was put there by the same step: it is looked at, cleared away and sent anew."""
+    begin_put = Tier.begin_put
+
+    def lost(tier: Tier, key: str, content: bytes, *rest: Any) -> Callable[[], str]:
+        begin_put(tier, key, content, *rest)()
+        return begin_put(tier, key, content, *rest)  # finds what the first has put there
+
+    monkeypatch.setattr(Tier, "begin_put", lost)
+    dataset = bench.ingest("run1", FILES)
+    assert {path: bench.read(dataset, path) for path in FILES} == FILES
+    for path in FILES:
+        assert len(bench.archive.tiers["hot"].standing(f"{dataset.prefix}/{path}")) == 1
+    assert check(bench.archive) == []

@@ -185,8 +185,7 @@ def test_while_a_dataset_is_open_large_files_are_copied_on_and_small_ones_wait(b
     from archiver import app, reception
 
     folder = bundling.write("run1", SMALL | LARGE)
-    for arrival in reception.register(bundling.archive, "snow", "saxs", "run1", reception.scan([folder])):
-        app._arrive(bundling.archive, arrival.transfer_id)
+    app.send(bundling.archive, "snow", "saxs", "run1", reception.scan([folder]))
     bundling.settle()
     with bundling.archive.ledger.read() as tx:
         dataset = tx.find_dataset("run1")

@@ -84,9 +84,7 @@ class Archiving(RuleBasedStateMachine):
     def open(self, files: dict[str, bytes]) -> None:
         name = f"run-{len(self.kept)}"
         archive = self.bench.archive
-        for arrival in reception.register(archive, "snow", "saxs", name, reception.scan([self.bench.write(name, files)])):
-            assert arrival.transfer_id is not None
-            app._arrive(archive, arrival.transfer_id)
+        app.send(archive, "snow", "saxs", name, reception.scan([self.bench.write(name, files)]))
         self.kept[name] = Kept(self.bench.now, files)
 
     @precondition(lambda self: any(not kept.closed for kept in self.kept.values()))
