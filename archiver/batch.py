@@ -38,7 +38,6 @@ Done = TypeVar("Done")
 class _Job:
     transfer: Transfer
     obj: Object
-    source: Lies | None = None  # None: a local file
     version_id: str = ""
 
     def now(self, state: TransferState, version_id: str = "") -> _Job:
@@ -94,17 +93,17 @@ def _arrive_together(archive: Archive, transfers: Sequence[Transfer]) -> None:
 def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     tier = archive.tiers[transfers[0].tier]
     with archive.ledger.begin() as tx:
-        jobs = _plain(tx, archive, tier, transfers)
-        sources = [{"source_copy_id": job.source.copy.id} for job in jobs if job.source]
-        tx.change_all("transfer", [job.transfer for job in jobs], TransferState.COPYING, sources)
+        sources = _plain(tx, archive, tier, transfers)
+        jobs = [_Job(one, obj) for one, obj, _ in sources]
+        tx.change_all("transfer", [job.transfer for job in jobs], TransferState.COPYING, [{"source_copy_id": lies.copy.id} for *_, lies in sources])
     if not jobs:
         return
+    lies_at = {one.id: lies for one, _, lies in sources}
     lock = transfer.lock_until(archive, jobs[0].obj, tier)
     with ThreadPoolExecutor(_BY_HAND, thread_name_prefix="batch") as pool:
 
         def begin_copy(job: _Job) -> Callable[[], str]:
-            assert job.source is not None
-            origin, offset = job.source.copy, job.source.offset_bytes
+            origin, offset = lies_at[job.transfer.id].copy, lies_at[job.transfer.id].offset_bytes
             here = archive.tiers[origin.tier]
             if offset is None and here.endpoint_url == tier.endpoint_url:
                 return tier.begin_copy(here, job.obj.key, origin.version_id, transfer.storage_class(job.obj, tier))
@@ -130,18 +129,18 @@ def _prove_together(archive: Archive, tier: Tier, verifying: Sequence[_Job], loc
         tx.finish_transfers([(job.transfer, transfer.storage_class(job.obj, tier), job.version_id, proof) for job, proof in sound])
 
 
-def _plain(tx: Transaction, archive: Archive, tier: Tier, transfers: Sequence[Transfer]) -> list[_Job]:
-    """Those that can be copied at once: from a copy that is never recalled, to a key at which nothing of ours was left."""
+def _plain(tx: Transaction, archive: Archive, tier: Tier, transfers: Sequence[Transfer]) -> list[tuple[Transfer, Object, Lies]]:
+    """Those that can be copied at once: from a copy that is never recalled, to a key at which nothing of ours was left; and where they lie."""
     objects = tx.objects_numbered([one.object_id for one in transfers])
     lie = tx.lie([one.object_id for one in transfers])
     left = tx.keys_left(tier.name, [one.key for one in transfers])
-    jobs = []
+    plain = []
     for one in transfers:
         there = {lies.copy.id: lies for lies in lie[one.object_id] if lies.copy.tier != tier.name}
         origin = policy.source([lies.copy for lies in there.values()], archive.settings, one.attempts)
         if origin is not None and archive.settings.tiers[origin.tier].recall == "never" and one.key not in left:
-            jobs.append(_Job(one, objects[one.object_id], there[origin.id]))
-    return jobs
+            plain.append((one, objects[one.object_id], there[origin.id]))
+    return plain
 
 
 def _each(archive: Archive, jobs: Sequence[_Job], begin: Callable[[_Job], Callable[[], Done]]) -> list[tuple[_Job, Done]]:

@@ -119,13 +119,14 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
         known = [_known(tx, instrument, name, source) for source in sources]
     before = [_received(instrument, name, source, files) for source, files in zip(sources, known, strict=True)]
     described = [{} if received else _described_by_itself(source) for source, received in zip(sources, before, strict=True)]
-    arrivals = []
+    arrivals, dataset = [], None
     with archive.ledger.begin() as tx:
         for source, received, says in zip(sources, before, described, strict=True):
             if received is not None:
                 arrivals.append(Arrival(source, received.dataset_id, received.path, None))
-            else:
-                arrivals.append(_register_one(tx, _tail(tx, project, instrument, name), source, says))
+                continue
+            dataset = dataset or _tail(tx, project, instrument, name)  # opened for what is new only
+            arrivals.append(_register_one(tx, dataset, source, says))
     return arrivals
 
 
