@@ -15,7 +15,6 @@ from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
 from awscrt.auth import AwsCredentials, AwsCredentialsProvider
-from awscrt.exceptions import AwsCrtError
 from awscrt.http import HttpHeaders, HttpRequest
 from awscrt.io import ClientBootstrap, ClientTlsContext, TlsContextOptions
 from awscrt.s3 import S3Client, S3RequestTlsMode, S3RequestType, S3ResponseError, create_default_s3_signing_config
@@ -68,13 +67,15 @@ class Asked(Generic[Answer]):
 
     def result(self) -> Answer:
         """Wait for the answer. Raises `Refused`, `Broken`."""
-        try:
-            self._request.finished_future.result(_WAIT_S)
-        except S3ResponseError as error:
-            raise _refused(error.body or b"", error.status_code) from error
-        except (AwsCrtError, TimeoutError) as error:
+        try:  # asked for, never raised as it is: a traceback would keep this request alive in a circle that runs through C
+            failed = self._request.finished_future.exception(_WAIT_S)
+        except TimeoutError as error:
             self._request.cancel()
-            raise Broken(getattr(error, "message", "") or "it did not answer in time") from error
+            raise Broken("it did not answer in time") from error
+        if isinstance(failed, S3ResponseError):
+            raise _refused(failed.body or b"", failed.status_code) from failed
+        if failed is not None:
+            raise Broken(getattr(failed, "message", "") or str(failed)) from failed
         return self._made(self._heard.headers, b"".join(self._heard.body))
 
 

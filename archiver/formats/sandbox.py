@@ -80,8 +80,10 @@ class Child:
     def _answer(self, limit_s: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         out, deadline, received = self._process.stdout.fileno(), time.monotonic() + limit_s, self._rest
+        said = select.poll()
+        said.register(out, select.POLLIN)
         while b"\n" not in received:
-            if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not said.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise ChildFailed(f"reading it took longer than {limit_s:g} s")
             piece = os.read(out, 65_536)
             if not piece:

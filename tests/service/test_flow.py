@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,7 +17,7 @@ from fixtures.store import S3Store
 from archiver import storage
 from archiver.config import Settings
 from archiver.errors import StoreUnavailable
-from archiver.flow import ahead
+from archiver.flow import Broken, Flow, Refused, ahead
 from archiver.storage import AlreadyThere, Tier, Vanished
 
 NAMES = ["plain", "a b", "a+b", "100%", "a%20b", "été/ñ", "q?x=1&y=2#z", "quote'\"", "(1)~*!", "=;,:@$", "日本", "t\tab", "NULL.h5"]
@@ -124,6 +126,22 @@ def test_keys_are_asked_for_each_time(bench: Bench, monkeypatch: pytest.MonkeyPa
         fresh.begin_read("k", version)()
     held.secret_key = real.secret_key
     assert fresh.begin_read("k", version)() == b"ours"
+
+
+def test_a_request_that_was_refused_or_broken_is_let_go_of(bench: Bench):
+    flow = bench.archive.tiers["hot"]._flow
+    away = Flow("http://127.0.0.1:9/b", "us-east-1", Credentials("a", "b"), None, 1)
+    gc.disable()  # a circle through the C runtime is one that Python would never see
+    try:
+        asked = [flow.exists("nothing here"), flow.read("nothing here", ""), away.exists("k")]
+        for each in asked:
+            with pytest.raises((Refused, Broken)):
+                each.result()
+        left = [weakref.ref(each) for each in asked]
+        del asked, each
+        assert [ref() for ref in left] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 def test_so_many_are_under_way_and_no_more():

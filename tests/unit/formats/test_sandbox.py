@@ -1,9 +1,11 @@
 """The child: what kills or holds it costs one file's metadata, and the next file is read as ever."""
 
 import os
+import resource
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -69,6 +71,16 @@ def test_child_that_cannot_start_is_said(good, monkeypatch):
     found = extract(good, "good")
     assert found.state is MetadataState.FAILED
     assert "did not start" in found.error
+
+
+def test_child_of_a_process_with_many_files_open(good):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2048, limits[1]))
+        while held.enter_context(Path(os.devnull).open()).fileno() < 1100:
+            pass
+        assert extract(good, "good").title == "good"
 
 
 def test_child_is_bounded_and_knows_no_secret(good, monkeypatch):
