@@ -45,10 +45,11 @@ class _Job:
 
 
 def run(archive: Archive, transfers: Sequence[Transfer]) -> list[Transfer]:
-    """Advance planned transfers that are alike (dataset, tier), as `transfer.run` does each; returns them as they are then."""
+    """Advance transfers that are alike, as `transfer.run` does each: planned ones of one dataset into one tier, or what was sent to it from
+    outside and is to be proven. Returns them as they are then."""
     if len(transfers) > 1:
         with suppress(Moved):  # one of them went another way: all go on by themselves
-            _together(archive, transfers)
+            (_receive_together if transfer.is_upload(transfers[0]) else _together)(archive, transfers)
     return _by_themselves(archive, transfers)
 
 
@@ -73,14 +74,13 @@ def _arrive_together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     with archive.ledger.read() as tx:
         objects = tx.objects_numbered([one.object_id for one in transfers])
     jobs = [_Job(one, objects[one.object_id]) for one in transfers]
-    free = [job for job, there in _each(archive, jobs, lambda job: tier.begin_look(job.obj.key)) if not there]
+    free = [job for job, there in _each(archive, jobs, lambda job: tier.begin_look(job.obj.key)) if there is None]
     with archive.ledger.begin() as tx:
         tx.change_all("transfer", [job.transfer for job in free], TransferState.COPYING)
     copying = [job.now(TransferState.COPYING) for job in free]
     sent = _each(archive, copying, lambda job: transfer.begin_arrival(archive, job.transfer, job.obj, tier))
     with archive.ledger.begin() as tx:
-        for job, (_, digest) in sent:
-            tx.update_object(job.obj.id, size_bytes=digest.size_bytes, sha256=digest.sha256, crc64nvme=digest.crc64nvme)
+        tx.update_objects([{"of": job.obj.id, **vars(digest)} for job, (_, digest) in sent])
         versions = [{"version_id": version_id} for _, (version_id, _) in sent]
         tx.change_all("transfer", [job.transfer for job, _ in sent], TransferState.VERIFYING, versions)
     arrived = [
@@ -88,6 +88,21 @@ def _arrive_together(archive: Archive, transfers: Sequence[Transfer]) -> None:
         for job, (version_id, digest) in sent
     ]
     _prove_together(archive, tier, arrived, None)
+
+
+def _receive_together(archive: Archive, transfers: Sequence[Transfer]) -> None:
+    tier = archive.tiers[policy.HOT]
+    with archive.ledger.read() as tx:
+        objects = tx.objects_numbered([one.object_id for one in transfers])
+    jobs = [_Job(one, objects[one.object_id], one.version_id or "") for one in transfers]
+
+    def begin_proof(job: _Job) -> Callable[[], str]:
+        return partial(transfer.see_arrived, archive, job.obj, tier, job.version_id, tier.begin_read(job.obj.key, job.version_id))
+
+    proven = _each(archive, jobs, begin_proof)
+    with archive.ledger.begin() as tx:
+        tx.update_objects([{"of": job.obj.id, "crc64nvme": crc64nvme} for job, crc64nvme in proven])
+        tx.finish_transfers([(job.transfer, transfer.storage_class(job.obj, tier), job.version_id, Proof.READ_BACK) for job, _ in proven])
 
 
 def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:

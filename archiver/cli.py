@@ -22,6 +22,7 @@ from archiver import app, describe, guards, names, policy, reception, restore
 from archiver.check import broken as check_ledger
 from archiver.commands import erasures as erasure_commands
 from archiver.commands import holds as hold_commands
+from archiver.commands import instruments as instrument_commands
 from archiver.commands import plan as plan_commands
 from archiver.commands import proofs
 from archiver.commands import reaper as reaper_command
@@ -38,10 +39,9 @@ from archiver.rebuild import rebuild
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps copies true to claims, and proves it.")
 ledger_cli = typer.Typer(no_args_is_help=True, help="The ledger itself.")
 projects_cli = typer.Typer(no_args_is_help=True, help="Projects: the unit of access.")
-instruments_cli = typer.Typer(no_args_is_help=True, help="Instruments: where data comes from.")
 cli.add_typer(ledger_cli, name="ledger")
 cli.add_typer(projects_cli, name="projects")
-cli.add_typer(instruments_cli, name="instruments")
+cli.add_typer(instrument_commands.instruments_cli, name="instruments")
 cli.command("hold")(hold_commands.hold)
 cli.add_typer(hold_commands.holds_cli, name="holds")
 cli.command("erase")(erasure_commands.erase)
@@ -314,34 +314,16 @@ def projects_add(context: typer.Context, name: str, title: Annotated[str, typer.
         tx.add_project(name, title or name)
 
 
-@instruments_cli.command("add")
-def instruments_add(context: typer.Context, name: str, title: Annotated[str, typer.Option()] = "") -> None:
-    """Add an instrument, or change its title."""
-    names.unit("an instrument", name)
-    with archive_of(context).ledger.begin() as tx:
-        tx.add_instrument(name, title or name)
-
-
 @projects_cli.command("list")
 def projects_list(context: typer.Context, as_json: Json = False) -> None:
     """List the projects."""
     with archive_of(context).ledger.read() as tx:
-        _list([(p.name, p.title) for p in tx.projects()], as_json=as_json)
-
-
-@instruments_cli.command("list")
-def instruments_list(context: typer.Context, as_json: Json = False) -> None:
-    """List the instruments."""
-    with archive_of(context).ledger.read() as tx:
-        _list([(i.name, i.title) for i in tx.instruments()], as_json=as_json)
-
-
-def _list(rows: list[tuple[str, str]], *, as_json: bool) -> None:
+        found = tx.projects()
     if as_json:
-        print_json([{"name": name, "title": title} for name, title in rows])
+        print_json([{"name": p.name, "title": p.title} for p in found])
         return
-    for name, title in rows:
-        out.print(f"{name}  {title}")
+    for p in found:
+        out.print(f"{p.name}  {p.title}", markup=False)
 
 
 def main() -> NoReturn:

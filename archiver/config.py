@@ -27,6 +27,7 @@ from archiver.sections import (
     NoticeSettings,
     PolicySettings,
     ProofSettings,
+    ReceptionSettings,
     RuleSettings,
     StoreSettings,
     TierName,
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     proof: ProofSettings = ProofSettings()
     notices: NoticeSettings = NoticeSettings()
+    reception: ReceptionSettings = ReceptionSettings()
     ledger: LedgerSettings = LedgerSettings()
     api: ApiSettings = ApiSettings()
     hub: HubSettings = HubSettings()

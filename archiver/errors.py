@@ -158,6 +158,30 @@ class ForeignObject(PublicError):
     status = 409
 
 
+class ChecksumMismatch(PublicError):
+    """What arrived, or shall be sent, is not what the sender's checksum says."""
+
+    code = "checksum-mismatch"
+    title = "A checksum does not fit"
+    status = 422
+
+
+class TooLarge(PublicError):
+    """A file over the limit."""
+
+    code = "too-large"
+    title = "The file is too large"
+    status = 413
+
+
+class ReceptionFull(PublicError):
+    """There is no room for more just now; it is asked for again later."""
+
+    code = "reception-full"
+    title = "No room for more data"
+    status = 507
+
+
 class UnreadableSource(PublicError):
     """A path that cannot be read: missing, no permission, not a regular file."""
 

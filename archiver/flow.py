@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from typing import Generic, TypeVar
@@ -36,6 +37,14 @@ class Refused(Exception):
 
 class Broken(Exception):
     """There was no answer, or not a whole one."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What stands at a key: the newest version and its size."""
+
+    version_id: str
+    size_bytes: int
 
 
 class _Heard:
@@ -105,9 +114,9 @@ class Flow:
         request = HttpRequest("GET", self._at(key) + version, HttpHeaders([("Host", self._host)]))
         return Asked(self._client, "GetObject", request, lambda _, body: body)
 
-    def exists(self, key: str) -> Asked[bool]:
-        """Begin to ask whether anything stands at a key; that nothing does is `Refused` with 404."""
-        return Asked(self._client, "HeadObject", HttpRequest("HEAD", self._at(key), HttpHeaders([("Host", self._host)])), lambda _, __: True)
+    def look(self, key: str) -> Asked[Looked]:
+        """Begin to ask what stands at a key; that nothing does is `Refused` with 404."""
+        return Asked(self._client, "HeadObject", HttpRequest("HEAD", self._at(key), HttpHeaders([("Host", self._host)])), _looked)
 
     def put(self, key: str, content: bytes, headers: Mapping[str, str]) -> Asked[str]:
         """Begin to write these bytes; the result is the version's id."""
@@ -136,6 +145,10 @@ def ahead(begin: Iterable[Callable[[], Answer]], at_once: int) -> Iterator[Answe
 def quoted(bucket: str, key: str, version: str) -> str:
     """A source to copy from."""
     return quote(f"/{bucket}/{key}") + version
+
+
+def _looked(headers: Mapping[str, str], _body: bytes) -> Looked:
+    return Looked(headers.get("x-amz-version-id", "null"), int(headers.get("content-length", 0)))
 
 
 def _copied(headers: Mapping[str, str], body: bytes) -> str:

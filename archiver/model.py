@@ -7,7 +7,7 @@ Times are aware UTC; sizes are bytes. States are stored as their lower-case valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -33,6 +33,7 @@ class FileState(StrEnum):
 class MetadataState(StrEnum):
     """What is known of a file's inside."""
 
+    WAITING = "waiting"  # received, not looked into yet
     NONE = "none"  # no extractor knows this format
     OK = "ok"  # read
     FAILED = "failed"  # an extractor tried; the reason stands beside it
@@ -246,11 +247,29 @@ class Project:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A source of data. Dataset names are unique per instrument, for ever."""
+    """A source of data. Dataset names are unique per instrument, for ever.
+
+    `projects`: globs of the projects that its keys may send to. `report`: what its agent said last (`waiting` files, the oldest's age in
+    seconds, a `message`).
+    """
 
     name: str
     title: str
     created_at: datetime
+    projects: Sequence[str] = ()
+    seen_at: datetime | None = None
+    report: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class InstrumentKey:
+    """What an instrument proves itself with; the ledger keeps its SHA-256 only."""
+
+    id: int
+    instrument: str
+    sha256: str
+    created_at: datetime
+    revoked_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -276,6 +295,8 @@ class Dataset:
     metadata: Mapping[str, Any]
     lease_by: str | None = None  # the worker or reaper that has it in hand
     lease_until: datetime | None = None
+    opened_by: str | None = None  # the sender whose it is while open (`instrument/NAME`, or a user); None: the archiver itself
+    closing_at: datetime | None = None  # since when it shall close; nothing new is added
 
     @property
     def full_name(self) -> str:
@@ -363,7 +384,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Making one copy of an object in `tier`: from the copy `source_copy_id`, from a local file (`source_uri`), or, when
+    """Making one copy of an object in `tier`: from the copy `source_copy_id`, from a local file or from outside (`source_uri`), or, when
     both are None, a bundle from its members."""
 
     id: int
@@ -386,6 +407,21 @@ class Transfer:
     user: str | None = None  # who waits for it: caps and fair shares are per user
     lease_by: str | None = None  # the worker that has it in hand
     lease_until: datetime | None = None  # when another may take it
+
+
+UPLOAD_URI = "upload:"
+"""What the `source_uri` of an arrival from outside begins with: its bytes come by presigned requests."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """How the bytes of an arrival from outside come: by one PUT, or in parts (`upload_id`, S3's own)."""
+
+    transfer_id: int
+    mark: str  # the sender's word for its source; another one means another file
+    upload_id: str | None
+    expected_sha256: str | None  # told before anything was sent
+    sent_at: datetime | None  # when the sender said that all is there
 
 
 @dataclass(frozen=True)

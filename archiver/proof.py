@@ -32,6 +32,20 @@ def prove(tier: Tier, obj: Object, version_id: str, begun: Callable[[], bytes] |
     return Proof.READ_BACK
 
 
+def arrived(tier: Tier, obj: Object, version_id: str, begun: Callable[[], bytes] | None = None) -> str:
+    """Prove that `version_id` holds the bytes that its sender told the SHA-256 of; returns their CRC64NVME, which is recorded from now on.
+
+    `begun` and errors: as `prove`.
+    """
+    found = tier.digest(obj.key, version_id, begun)
+    if (found.size_bytes, found.sha256) != (obj.size_bytes, obj.sha256):
+        raise ProofFailed(
+            f"{found.size_bytes} bytes with SHA-256 {found.sha256} arrived, the sender told of {obj.size_bytes} and {obj.sha256}.",
+            "Nothing of it is received: send the file again.",
+        )
+    return found.crc64nvme
+
+
 def _by_the_store(tier: Tier, obj: Object, version_id: str) -> Proof:
     head = tier.head(obj.key, version_id)
     if head is None:

@@ -7,7 +7,6 @@ content under a known path becomes `path@v2` while the dataset is open; once it 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import stat
 from collections import Counter
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from archiver import bundle, formats, manifest, names
+from archiver import arrivals, bundle, contents, manifest, names
 from archiver.archive import Archive
 from archiver.errors import Conflict, UnreadableSource, WrongUse
 from archiver.ledger import Transaction
@@ -116,18 +115,19 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
             raise WrongUse(
                 f"{first.full_name} belongs to project {first.project}.", "A dataset's name is unique per instrument; choose another name."
             )
-        known = [_known(tx, instrument, name, source) for source in sources]
+        chain = [] if first is None else tx.chain(first)
+        known = [arrivals.known(tx, chain, source.path_raw, source.size_bytes) for source in sources]
     before = [_received(instrument, name, source, files) for source, files in zip(sources, known, strict=True)]
     described = [{} if received else _described_by_itself(source) for source, received in zip(sources, before, strict=True)]
-    arrivals, dataset = [], None
+    registered, dataset = [], None
     with archive.ledger.begin() as tx:
         for source, received, says in zip(sources, before, described, strict=True):
             if received is not None:
-                arrivals.append(Arrival(source, received.dataset_id, received.path, None))
+                registered.append(Arrival(source, received.dataset_id, received.path, None))
                 continue
-            dataset = dataset or _tail(tx, project, instrument, name)  # opened for what is new only
-            arrivals.append(_register_one(tx, dataset, source, says))
-    return arrivals
+            dataset = dataset or arrivals.tail(tx, project, instrument, name)  # opened for what is new only
+            registered.append(_register_one(tx, dataset, source, says))
+    return registered
 
 
 def _received(instrument: str, name: str, source: Source, known: Sequence[File]) -> File | None:
@@ -144,22 +144,11 @@ def _received(instrument: str, name: str, source: Source, known: Sequence[File])
 
 
 def _described_by_itself(source: Source) -> dict[str, Any]:
-    extracted = formats.extract(source.path, names.text(source.path_raw))
-    return {
-        "mtime": source.mtime,
-        "format": extracted.format,
-        "metadata_state": extracted.state,
-        "metadata_error": extracted.error,
-        "metadata": {**extracted.metadata, **manifest.iso(title=extracted.title, acquired_at=extracted.acquired_at)},
-    }
+    return {"mtime": source.mtime, **contents.described(source.path, names.text(source.path_raw))}
 
 
 def _register_one(tx: Transaction, dataset: Dataset, source: Source, described: Mapping[str, Any]) -> Arrival:
-    path_raw, file = next(
-        (path_raw, found)
-        for path_raw in _versions(source.path_raw)
-        if (found := tx.file_at(dataset.id, path_raw)) is None or found.state is not FileState.RECEIVED
-    )
+    path_raw, file = arrivals.free_path(tx, dataset.id, source.path_raw)
     if file is None:
         key = names.key(dataset.prefix, path_raw)
         object_id = tx.add_object(dataset.id, ObjectKind.FILE, key, source.size_bytes)
@@ -169,56 +158,6 @@ def _register_one(tx: Transaction, dataset: Dataset, source: Source, described: 
         tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
     tx.update_file(file_id, size_bytes=source.size_bytes, **described)
     return Arrival(source, dataset.id, names.text(path_raw), _arrival_transfer(tx, object_id, source.path))
-
-
-def _known(tx: Transaction, instrument: str, name: str, source: Source) -> list[File]:
-    """Received or erased files of this dataset and those that continue it, with the same path (any version) and size."""
-    dataset = tx.dataset_named(instrument, name)
-    chain: list[Dataset] = []
-    while dataset is not None:
-        chain.append(dataset)
-        dataset = next(iter(tx.followers(dataset.id)), None)
-    same = []
-    for link in chain:
-        for path_raw in _versions(source.path_raw):
-            file = tx.file_at(link.id, path_raw)
-            if file is None:
-                break
-            if file.state is not FileState.ARRIVING and file.size_bytes == source.size_bytes:
-                same.append(file)
-    return same
-
-
-def _versions(path_raw: bytes) -> Iterator[bytes]:
-    """`path`, `path@v2`, `path@v3`, …"""
-    yield path_raw
-    for version in itertools.count(2):
-        yield path_raw + f"@v{version}".encode()
-
-
-def _tail(tx: Transaction, project: str, instrument: str, name: str) -> Dataset:
-    """The open dataset that a new file of `name` goes to; opened when there is none."""
-    dataset = tx.dataset_named(instrument, name)
-    if dataset is None:
-        return tx.open_dataset(project, instrument, name, names.prefix(project, instrument, name, tx.at), None)
-    number = 0
-    while dataset.state is not DatasetState.OPEN or _described(tx, dataset):
-        if dataset.state is DatasetState.OPEN:
-            tx.close_dataset(dataset.id)  # its manifest is proven: a close was cut short before its last step, and no file may come after it
-        number += 1
-        following = tx.followers(dataset.id)
-        if following:
-            dataset = following[0]
-        else:
-            new = f"{name}+{number}"
-            dataset = tx.open_dataset(project, instrument, new, names.prefix(project, instrument, new, tx.at), dataset.id)
-    return dataset
-
-
-def _described(tx: Transaction, dataset: Dataset) -> bool:
-    """Whether a dataset's manifest is proven."""
-    known = tx.object_with_key(names.manifest_key(dataset.prefix))
-    return known is not None and bool(tx.copies_of(known.id))
 
 
 def _arrival_transfer(tx: Transaction, object_id: int, path: Path) -> int:
@@ -294,7 +233,7 @@ def close(archive: Archive, dataset_id: int) -> Dataset:
     with archive.ledger.begin() as tx:
         dataset = tx.dataset(dataset_id)
         if dataset.state is DatasetState.OPEN:
-            if not _described(tx, dataset):
+            if not arrivals.described(tx, dataset):
                 raise Conflict(f"The manifest of {dataset.full_name} is not proven yet.", "Close the dataset again.")
             tx.close_dataset(dataset_id)
     (archive.spool / "manifests" / f"{dataset_id}.json").unlink(missing_ok=True)

@@ -193,6 +193,19 @@ class RuleSettings(Section):
     retention: timedelta | None = Field(None, gt=timedelta(0), description="See [policy].")
 
 
+class ReceptionSettings(Section):
+    """What arrives from instruments, and from people, over the network."""
+
+    file_max_bytes: int = Field(5 * 2**40, ge=1, le=5 * 2**40, description="A file that is larger is refused (S3 ends at 5 TiB).")
+    upload_valid: timedelta = Field(
+        timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=7), description="How long a presigned request may be made; it is renewed."
+    )
+    parts_above_bytes: int = Field(16 * 2**20, ge=5 * 2**20, le=5 * 2**30, description="Larger files are sent in parts, which can be resumed.")
+    quiet: timedelta = Field(timedelta(days=1), gt=timedelta(0), description="An open dataset into which nothing came for this long is closed.")
+    max_open: timedelta = Field(timedelta(days=14), gt=timedelta(0), description="A dataset is closed after this long, whatever still comes.")
+    read_max_bytes: int = Field(64 * 2**30, ge=0, description="Files larger than this are not looked into for metadata.")
+
+
 class LedgerSettings(Section):
     """Where the ledger is."""
 

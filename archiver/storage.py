@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from archiver.config import Settings
 from archiver.errors import StoreUnavailable, WrongSetting
-from archiver.flow import Answer, Asked, Broken, Flow, Refused, ahead, quoted
+from archiver.flow import Answer, Asked, Broken, Flow, Looked, Refused, ahead, quoted
 from archiver.identity import Identity, client, keys, trusted
 from archiver.pace import Pace
 from archiver.sections import COLD_CLASSES, MAX_PARTS, TierSettings
@@ -114,6 +114,22 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Signed:
+    """A request that whoever holds it may make, until it ends. It shows in no repr: it is a key."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an upload, as the store has it."""
+
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
 class Upload:
     """A multipart upload under way."""
 
@@ -140,6 +156,12 @@ class Tier:
     @cached_property
     def client(self) -> S3Client:
         return client(self._store, self.identity, self.endpoint_url, self._connections)
+
+    @cached_property
+    def _outside(self) -> S3Client:
+        """Signs what others send from where they are; it sends nothing itself."""
+        reached_at = self.settings.endpoint_url or self._store.public_endpoint_url or self.endpoint_url
+        return client(self._store, self.identity, reached_at)
 
     @cached_property
     def _flow(self) -> Flow:
@@ -354,15 +376,15 @@ class Tier:
         asked = self._flow.copy(key, quoted(source.bucket, key, _query(source_version_id)), headers)
         return partial(self._answer, "copy_object", key, asked)
 
-    def begin_look(self, key: str) -> Callable[[], bool]:
-        """Begin to see whether anything stands at a key; the call says it."""
-        asked = self._flow.exists(key)
+    def begin_look(self, key: str) -> Callable[[], Looked | None]:
+        """Begin to see what stands at a key; the call says it, None when nothing does."""
+        asked = self._flow.look(key)
 
-        def there() -> bool:
+        def there() -> Looked | None:
             try:
                 return self._answer("head_object", key, asked)
             except Vanished:
-                return False
+                return None
 
         return there
 
@@ -370,6 +392,46 @@ class Tier:
         """Begin to write small content where nothing stands; the call waits for it, and returns the version. It raises `AlreadyThere`."""
         asked = self._flow.put(key, content, {"x-amz-storage-class": storage_class, "If-None-Match": "*"})
         return partial(self._answer, "put_object", key, asked)
+
+    # what others send by themselves: each request is signed for one key, one size, one hour
+
+    def signed_put(self, key: str, size_bytes: int, storage_class: str, valid: timedelta) -> Signed:
+        """A PUT of so many bytes to a key at which nothing stands."""
+        said: dict[str, Any] = {"ContentLength": size_bytes, "IfNoneMatch": "*", "StorageClass": storage_class}
+        return self._signed("put_object", valid, {"If-None-Match": "*", "x-amz-storage-class": storage_class}, Key=key, **said)
+
+    def signed_part(self, key: str, upload_id: str, number: int, size_bytes: int, valid: timedelta) -> Signed:
+        """A PUT of one part, of so many bytes, of an upload that `begin_upload` began."""
+        return self._signed("upload_part", valid, {}, Key=key, UploadId=upload_id, PartNumber=number, ContentLength=size_bytes)
+
+    def _signed(self, operation: str, valid: timedelta, headers: dict[str, str], **arguments: Any) -> Signed:
+        parameters = {"Bucket": self.bucket, **arguments}
+        try:
+            url = self._outside.generate_presigned_url(operation, Params=parameters, ExpiresIn=int(valid.total_seconds()))
+        except BotoCoreError as error:
+            raise self._unavailable(str(error)) from error
+        return Signed(url, headers)
+
+    def begin_upload(self, key: str, storage_class: str) -> str:
+        """Begin an upload whose parts others send; earlier ones at this key end. Returns its id."""
+        return self._begin_upload(key, storage_class, None)
+
+    def parts_sent(self, key: str, upload_id: str) -> dict[int, Part]:
+        """The parts of an upload that are there, by number. Raises `Vanished` when it has ended."""
+        found: dict[int, Part] = {}
+        after = 0
+        while True:
+            answer = self._write("list_parts", Key=key, UploadId=upload_id, PartNumberMarker=after)
+            found |= {part["PartNumber"]: Part(part["Size"], part["ETag"]) for part in answer.get("Parts", ())}
+            if not answer.get("IsTruncated"):
+                return found
+            after = int(answer["NextPartNumberMarker"])
+
+    def complete_upload(self, key: str, upload_id: str, parts: Mapping[int, Part]) -> str:
+        """Make one object of an upload's parts, where nothing stands; returns its version. Raises `AlreadyThere`, `Vanished`."""
+        said = {"Parts": [{"PartNumber": number, "ETag": parts[number].etag} for number in sorted(parts)]}
+        answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload=said, IfNoneMatch="*")
+        return str(answer.get("VersionId", "null"))
 
     def lock(self, key: str, version_id: str, until: datetime) -> None:
         """See that a version is locked until then, or longer. Raises `Vanished`."""

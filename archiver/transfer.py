@@ -2,7 +2,7 @@
 
 Law: each state is in the ledger before its work is done, and each step can be repeated after a crash at any moment: what stands
 at the key already is looked at, proven or cleared away, never counted unseen. An arrival (source_uri) is the same transfer with a
-local file as its source.
+local file as its source, or with bytes that were sent from outside (upload.py), which are proven here.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from archiver.errors import (
     UnreadableSource,
 )
 from archiver.ledger.store import Moved
-from archiver.model import Copy, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
-from archiver.proof import prove
+from archiver.model import UPLOAD_URI, Copy, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
+from archiver.proof import arrived, prove
 from archiver.storage import AlreadyThere, Digest, Digester, NotReadable, Tier, Vanished
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ def _arrive(archive: Archive, transfer: Transfer, obj: Object, tier: Tier) -> tu
                 version_id = tier.put(obj.key, obj.size_bytes, _pieces(file, tier.part_bytes(obj.size_bytes), digester), storage_class(obj, tier))
         except AlreadyThere:
             head = tier.head(obj.key)
-            if again or head is None or not _clear(archive, tier, obj.key, head.version_id):
+            if again or head is None or not clear(archive, tier, obj.key, head.version_id):
                 raise
             continue
         return version_id, _unchanged(archive, obj, tier, version_id, path, before, digester.digest())
@@ -293,10 +293,10 @@ def _unchanged(archive: Archive, obj: Object, tier: Tier, version_id: str, path:
     try:
         after = path.stat()  # by name: it may have been given to another file meanwhile
     except OSError as error:
-        _clear(archive, tier, obj.key, version_id)
+        clear(archive, tier, obj.key, version_id)
         raise _unreadable(path, error) from error
     if sent.size_bytes != obj.size_bytes or _signature(before) != _signature(after):
-        _clear(archive, tier, obj.key, version_id)
+        clear(archive, tier, obj.key, version_id)
         raise SourceChanged(f"{_shown(path)} changed while it was sent.", "Send it again when it no longer changes.")
     return sent
 
@@ -306,6 +306,12 @@ def _verify(archive: Archive, transfer: Transfer) -> None:
     assert transfer.version_id is not None
     with archive.ledger.read() as tx:
         obj = tx.object(transfer.object_id)
+    if is_upload(transfer):
+        crc64nvme = see_arrived(archive, obj, tier, transfer.version_id)
+        with archive.ledger.begin() as tx:
+            tx.update_object(obj.id, crc64nvme=crc64nvme)
+            tx.finish_transfer(transfer, storage_class(obj, tier), transfer.version_id, Proof.READ_BACK)
+        return
     proof = see_proven(archive, obj, tier, transfer.version_id, lock_until(archive, obj, tier))
     with archive.ledger.begin() as tx:
         if tx.leftover(tier.name, obj.key, transfer.version_id) is not None:  # another hand could not prove it, and the reaper may end it any time
@@ -318,14 +324,28 @@ def see_proven(archive: Archive, obj: Object, tier: Tier, version_id: str, lock:
     try:
         proof = prove(tier, obj, version_id, begun)
     except ProofFailed:
-        _clear(archive, tier, obj.key, version_id)
+        clear(archive, tier, obj.key, version_id)
         raise
     if lock is not None:  # not every store locks while it copies; no copy counts before it is locked
         tier.lock(obj.key, version_id, lock)
     return proof
 
 
-def _clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
+def is_upload(transfer: Transfer) -> bool:
+    """Whether a transfer's bytes come from outside, by presigned requests (upload.py): here they are proven only."""
+    return transfer.source_uri is not None and transfer.source_uri.startswith(UPLOAD_URI)
+
+
+def see_arrived(archive: Archive, obj: Object, tier: Tier, version_id: str, begun: Callable[[], bytes] | None = None) -> str:
+    """Prove a version that came from outside; returns its CRC64NVME. One that is not what its sender told of is cleared away."""
+    try:
+        return arrived(tier, obj, version_id, begun)
+    except ProofFailed:
+        clear(archive, tier, obj.key, version_id)
+        raise
+
+
+def clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
     """End a version that a transfer of ours left unproven. Never one that the ledger counts on.
 
     Outside hot only the reaper ends anything: there it is written down for it, and the transfer waits.
@@ -356,6 +376,9 @@ def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
     text = str(error) if isinstance(error, PublicError) else f"{_SAYS.get(type(error), type(error).__name__)}: {error}."
     log.warning("transfer %s (%s to %s) failed, attempt %s: %s", transfer.id, transfer.key, transfer.tier, attempts, text)
     with archive.ledger.begin() as tx:
+        if patient and is_upload(transfer) and transfer.state is TransferState.VERIFYING:
+            tx.postpone(transfer, tx.at + wait, attempts, text)  # its bytes are there: the sender has nothing to do again
+            return
         if transfer.state is not TransferState.FAILED:
             tx.change("transfer", transfer, TransferState.FAILED, attempts=attempts, faults=faults, next_try_at=tx.at + wait, error=text)
             transfer = tx.transfer(transfer.id)

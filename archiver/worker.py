@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
 
-from archiver import batch, changeover, chores, drop, erasure, guards, locations, plan, policy, recall, restore
+from archiver import batch, changeover, chores, contents, drop, erasure, guards, locations, plan, policy, recall, reception, restore, transfer
 from archiver.archive import Archive, view
-from archiver.errors import LedgerUnavailable, NotFound, StoreUnavailable
+from archiver.errors import Conflict, LedgerUnavailable, NotFound, StoreUnavailable
 from archiver.guards import Guard
 from archiver.lease import Lessee
 from archiver.ledger import Transaction
@@ -26,6 +27,7 @@ from archiver.storage import Vanished
 log = logging.getLogger(__name__)
 
 _BATCH = 200
+_READ_TOGETHER = 20  # files looked into, or datasets closed, before the next look at the ledger
 _AT_ONCE = 50  # the ledger's other writers wait so long
 
 
@@ -37,6 +39,7 @@ class Worker:
         self._pool = ThreadPoolExecutor(archive.settings.worker.parallel, thread_name_prefix="worker")
         self._transfers: dict[int, Future[object]] = {}
         self._drops: dict[int, Future[object]] = {}
+        self._reading: Future[None] | None = None  # received files that are looked into
         self._guard = Guard(archive)
         self._lessee = Lessee(archive, "worker")
         self._due = drop.Due(archive, {policy.HOT: archive.tiers[policy.HOT]}, self._guard, self._lessee)
@@ -78,15 +81,17 @@ class Worker:
         done |= self._plan()
         done |= self._each(self._recalls(), "a recall")
         done |= self._start_transfers()
+        self._start_reading()
         self._due.start(self._pool, self._drops)
-        running = [*self._transfers.values(), *self._drops.values()]
+        running: list[Future[Any]] = [*self._transfers.values(), *self._drops.values(), *([self._reading] if self._reading else [])]
         if running:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        done |= self._reap_transfers() | self._reap(self._drops)
+        done |= self._reap_transfers() | self._reap(self._drops) | self._reap_reading()
+        done |= self._each(self._closings(), "a close")
         done |= self._each(self._restores(), "a restore")
         done |= self._each(self._erasures(), "an erasure")
         done |= self._each([lambda: locations.write_due(self.archive)], "a location record")
-        return bool(done or self._transfers or self._drops)
+        return bool(done or self._transfers or self._drops or self._reading)
 
     def _plan(self) -> bool:
         with self.archive.ledger.read() as tx:
@@ -192,7 +197,7 @@ class Worker:
                 done |= step()
             except Moved:
                 done = True
-            except (StoreUnavailable, NotFound, Vanished) as error:
+            except (StoreUnavailable, NotFound, Conflict, Vanished) as error:
                 log.warning("%s waits: %s", what, error)
         return done
 
@@ -217,9 +222,52 @@ class Worker:
             self._transfers.update((one.id, future) for one in together)
         return bool(taken)
 
+    def _start_reading(self) -> None:
+        """Look into what was received from outside, some files at a time."""
+        if self._reading is not None:
+            return
+        with self.archive.ledger.read() as tx:
+            files = tx.unread(_READ_TOGETHER)
+        if files:
+            self._reading = self._pool.submit(contents.read, self.archive, files)
+
+    def _reap_reading(self) -> bool:
+        if self._reading is None or not self._reading.done():
+            return False
+        reading, self._reading = self._reading, None
+        error = reading.exception()
+        if isinstance(error, StoreUnavailable | LedgerUnavailable):
+            log.warning("what is inside received files is read later: %s", error)
+        elif error is not None:
+            log.error("looking into received files ended by a fault of ours", exc_info=error)
+        return error is None
+
+    def _closings(self) -> list[Callable[[], bool]]:
+        with self.archive.ledger.read() as tx:
+            if not tx.closings():
+                return []
+        with self.archive.ledger.begin() as tx:
+            due = tx.take_datasets_closing(self._lessee.lease, _READ_TOGETHER)
+        return [lambda one=one: self._close(one) for one in due]  # type: ignore[misc]
+
+    def _close(self, dataset_id: int) -> bool:
+        """Write a dataset's manifest, have it proven, and close it; cut short anywhere, the same again does the rest."""
+        try:
+            manifest = reception.prepare_close(self.archive, dataset_id)
+            if manifest is not None:
+                with self.archive.ledger.read() as tx:
+                    arrival = tx.transfer(manifest)
+                if transfer.run(self.archive, arrival).state is not TransferState.PROVEN:
+                    return False  # why stands in the transfer; it is tried again
+            reception.close(self.archive, dataset_id)
+        finally:
+            self._lessee.give_back(datasets=[dataset_id])
+        return True
+
     def _alike(self, tx: Transaction, one: Transfer, begun: set[int]) -> list[Transfer]:
         """Small transfers that go with this one in a batch, where it is small itself and its tier has no cap."""
-        if one.state is not TransferState.PLANNED or one.tier in self._caps or tx.object(one.object_id).size_bytes >= batch.BELOW_BYTES:
+        together = one.state is (TransferState.PLANNED if one.source_uri is None else TransferState.VERIFYING)
+        if not together or one.tier in self._caps or tx.object(one.object_id).size_bytes >= batch.BELOW_BYTES:
             return []
         return tx.take_alike(self._lessee.lease, one, {*begun, one.id}, batch.BELOW_BYTES, batch.MOST - 1)
 

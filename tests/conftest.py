@@ -10,6 +10,8 @@
 | `bench_on`         | test    | the same with other tier settings                                               | archive      |
 | `faulty`           | module  | a proxy before a store: seeded faults, an account of what crossed it            | faulty       |
 | `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |
+| `door`             | test    | the API on a real port, an instrument's key, a worker on demand        | door         |
+| `doors`            | test    | makes such doors, with settings of their own                                    | door         |
 | `smtp_sink`      | test    | a mail server that keeps what it is sent                                        | smtp         |
 | `place`            | test    | a ledger whose datasets have no bytes, its mail to `smtp_sink`                  | place        |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
@@ -40,6 +42,7 @@ pytest_plugins = [
     "fixtures.archive",
     "fixtures.faulty",
     "fixtures.site",
+    "fixtures.door",
     "fixtures.smtp",
     "fixtures.place",
     "fixtures.glacier",

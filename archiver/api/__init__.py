@@ -12,7 +12,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
-from archiver.api import drill_routes, erasure_routes, hold_routes, notice_routes, plan_routes, problems, receipt_routes, restore_routes, routes
+from archiver.api import (
+    drill_routes,
+    erasure_routes,
+    hold_routes,
+    notice_routes,
+    plan_routes,
+    problems,
+    receipt_routes,
+    restore_routes,
+    routes,
+    upload_routes,
+)
 from archiver.api.edge import Edge
 from archiver.api.health import Health
 from archiver.archive import Archive
@@ -22,7 +33,7 @@ from archiver.ledger.store import Moved
 
 __all__ = ["create_app"]
 
-_BODY_BYTES = 64 * 2**10
+_BODY_BYTES = 2**20  # 200 files are told of at once
 
 
 def create_app(archive: Archive, hub: Hub) -> FastAPI:
@@ -44,6 +55,7 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
     app.include_router(drill_routes.api)
     app.include_router(erasure_routes.api)
     app.include_router(receipt_routes.api)
+    app.include_router(upload_routes.api)
     app.include_router(routes.outside)
     for kind in (PublicError, RequestValidationError, HTTPException, Moved):
         app.add_exception_handler(kind, problems.respond)

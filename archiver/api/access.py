@@ -8,10 +8,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from archiver import auth
+from archiver import auth, keys
 from archiver.archive import Archive
 from archiver.auth import Hub, Identity
-from archiver.errors import NotFound
+from archiver.errors import NotAllowed, NotFound
+from archiver.keys import Sender
 from archiver.ledger import Transaction
 from archiver.model import Dataset, Restore
 
@@ -35,7 +36,10 @@ TheHub = Annotated[Hub, Depends(_hub)]
 
 def _needs(scope: str | None) -> Callable[..., Identity]:
     def who(request: Request, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
-        identity = hub.who(auth.bearer(request.headers.get("Authorization")))
+        token = auth.bearer(request.headers.get("Authorization"))
+        if keys.is_key(token):
+            raise NotAllowed("This is an instrument's key: it sends data, and can do nothing else.", "Use a token of the hub.")
+        identity = hub.who(token)
         if scope is not None:
             identity.need(scope)
         return identity
@@ -43,6 +47,23 @@ def _needs(scope: str | None) -> Callable[..., Identity]:
     return who
 
 
+def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Sender:
+    token = auth.bearer(request.headers.get("Authorization"))
+    if keys.is_key(token):
+        return keys.sender(archive, token)
+    identity = hub.who(token)
+    identity.need(auth.INGEST)
+    return Sender(identity.name, None, ("*",) if identity.projects is None else identity.projects)
+
+
+def _instrument(sender: Annotated[Sender, Depends(_sender)]) -> Sender:
+    if sender.instrument is None:
+        raise NotAllowed("This is for an instrument's key only.", "Make one: `archiver instruments key NAME`.")
+    return sender
+
+
+Sending = Annotated[Sender, Depends(_sender)]
+Instrument = Annotated[Sender, Depends(_instrument)]
 Anybody = Annotated[Identity, Depends(_needs(None))]
 Reader = Annotated[Identity, Depends(_needs(auth.READ))]
 Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]

@@ -37,16 +37,26 @@ def datasets(tx: Transaction, settings: Settings, query: Query, limit: int, curs
 
 def files(tx: Transaction, settings: Settings, dataset_id: int, limit: int, cursor: str | None) -> Page:
     """A page of a dataset's files, in the order in which they arrived. Raises `WrongUse`."""
-    found = tx.files(dataset_id, 0 if cursor is None else _read_number(cursor), limit + 1)
+    found = tx.files(dataset_id, after(cursor), limit + 1)
     page = found[:limit]
-    return Page(describe.files(tx, settings, page), _encode(str(page[-1].id)) if len(found) > limit else None)
+    return Page(describe.files(tx, settings, page), following(page[-1].id) if len(found) > limit else None)
 
 
 def events(tx: Transaction, dataset_id: int, limit: int, cursor: str | None) -> Page:
     """A page of a dataset's history, oldest first. Raises `WrongUse`."""
-    found = tx.history(dataset_id, limit + 1, after_seq=0 if cursor is None else _read_number(cursor))
+    found = tx.history(dataset_id, limit + 1, after_seq=after(cursor))
     page = found[:limit]
-    return Page(describe.events(page), _encode(str(page[-1].seq)) if len(found) > limit else None)
+    return Page(describe.events(page), following(page[-1].seq) if len(found) > limit else None)
+
+
+def after(cursor: str | None) -> int:
+    """The number that a page of numbered things comes after. Raises `WrongUse`."""
+    return 0 if cursor is None else _read_number(cursor)
+
+
+def following(number: int) -> str:
+    """The cursor of what follows a number."""
+    return _encode(str(number))
 
 
 def _cursor(last: Dataset) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Record = TypeVar("Record", bound="DataclassInstance")
-Name = TypeVar("Name", int, str)
+Name = TypeVar("Name", int, str, bytes)
 
 _CHANGES: Mapping[str, Mapping[Any, frozenset[Any]]] = {
     "transfer": model.TRANSFER_CHANGES,
@@ -77,6 +77,15 @@ class Base:
         key = self.connection.execute(sa.insert(table).values(**values)).inserted_primary_key
         assert key is not None
         return int(key[0])
+
+    def _update_each(self, table: sa.Table, key: sa.Column[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Each row: `of`, which is the value of `key`, and new values, of the same columns in all. One statement, however many they are."""
+        if not rows:
+            return
+        names = [name for name in rows[0] if name != "of"]
+        values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in names}
+        named = [{"of_key": row["of"], **{f"new_{name}": row[name] for name in names}} for row in rows]
+        self.connection.execute(sa.update(table).where(key == sa.bindparam("of_key")).values(**values), named)
 
     def change(self, noun: str, row: Any, to: StrEnum, **values: Any) -> None:
         """Move `row` (a Transfer, Drop, Recall or Restore) to state `to`, with `values`, and write the event.

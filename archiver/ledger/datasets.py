@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -82,7 +82,9 @@ class Datasets(Base):
             )
         return found[0]
 
-    def open_dataset(self, project: str, instrument: str, name: str, prefix: str, follows_id: int | None) -> model.Dataset:
+    def open_dataset(
+        self, project: str, instrument: str, name: str, prefix: str, follows_id: int | None, opened_by: str | None = None
+    ) -> model.Dataset:
         dataset_id = self._insert(
             t.dataset,
             project=project,
@@ -92,6 +94,7 @@ class Datasets(Base):
             prefix=prefix,
             received_at=self.at,
             follows_id=follows_id,
+            opened_by=opened_by,
             size_bytes=0,
             file_count=0,
             metadata={},
@@ -162,6 +165,10 @@ class Datasets(Base):
 
     def update_object(self, object_id: int, **values: Any) -> None:
         self.connection.execute(sa.update(t.object_).where(t.object_.c.id == object_id).values(**values))
+
+    def update_objects(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Each row: `of` (an object's id) and new values, of the same columns in all."""
+        self._update_each(t.object_, t.object_.c.id, rows)
 
     def object(self, object_id: int) -> model.Object:
         found = self._one(model.Object, sa.select(t.object_).where(t.object_.c.id == object_id))

@@ -42,11 +42,13 @@ class Leases(Work, Endings):
         return [replace(one, lease_by=lease.by, lease_until=until) for one in found]
 
     def take_alike(self, lease: Lease, one: model.Transfer, without: Collection[int], below_bytes: int, limit: int) -> list[model.Transfer]:
-        """Planned transfers of small objects that are as `one` (dataset, tier, priority, user) and that nobody has: this worker's from now on."""
+        """Transfers of small objects that are as `one` (dataset, tier, priority, user; planned, or sent from outside) and that nobody has: this
+        worker's from now on."""
         c = t.transfer.c
         same = ("dataset_id", "tier", "priority")
         alike = sa.and_(*(c[name] == getattr(one, name) for name in same), c.user.is_not_distinct_from(one.user))
-        ready = sa.and_(c.state == model.TransferState.PLANNED, c.source_uri.is_(None), c.next_try_at <= self.at, c.id.not_in(without))
+        kind = c.source_uri.is_(None) if one.source_uri is None else c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)
+        ready = sa.and_(c.state == one.state, kind, c.next_try_at <= self.at, c.id.not_in(without))
         small = sa.and_(t.object_.c.size_bytes < below_bytes, t.object_.c.kind == model.ObjectKind.FILE)
         select = sa.select(t.transfer).join(t.object_).where(alike, ready, small, self._free(t.transfer, lease)).order_by(c.id).limit(limit)
         found = self._all(model.Transfer, select.with_for_update(skip_locked=True, of=t.transfer, key_share=True))
@@ -61,6 +63,18 @@ class Leases(Work, Endings):
         ids = list(self.connection.execute(select.with_for_update(skip_locked=True, key_share=True)).scalars())
         self._take(t.dataset, ids, lease)
         return [(dataset_id, due[dataset_id]) for dataset_id in ids]
+
+    def take_datasets_closing(self, lease: Lease, limit: int) -> list[int]:
+        """Datasets that shall close, of which nothing is still to arrive or be looked into, and that nobody has: this worker's from now on."""
+        c, f = t.dataset.c, t.file.c
+        pending = sa.exists().where(
+            f.dataset_id == c.id, sa.or_(f.state == model.FileState.ARRIVING, f.metadata_state == model.MetadataState.WAITING)
+        )
+        ready = sa.and_(c.closing_at.is_not(None), c.state == model.DatasetState.OPEN, ~pending, self._free(t.dataset, lease))
+        select = sa.select(c.id).where(ready).order_by(c.closing_at, c.id).limit(limit)
+        ids = list(self.connection.execute(select.with_for_update(skip_locked=True, key_share=True)).scalars())
+        self._take(t.dataset, ids, lease)
+        return ids
 
     def take_look(self, dataset_id: int) -> bool:
         """Whether this dataset is to be looked at by this transaction: it is still due, and no other looks at it just now."""

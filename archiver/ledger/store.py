@@ -38,11 +38,28 @@ from archiver.ledger.messages import Messages
 from archiver.ledger.planning import Planning
 from archiver.ledger.quotes import Quotes
 from archiver.ledger.rebuilding import Rebuilding
+from archiver.ledger.receiving import Receiving
 
 __all__ = ["Ledger", "Moved", "Transaction"]
 
 
-class Transaction(Datasets, Leases, History, Browse, Holds, Messages, Quotes, Planning, Findings, Drills, Locations, Many, Erasures, Rebuilding):
+class Transaction(
+    Datasets,
+    Leases,
+    History,
+    Browse,
+    Holds,
+    Messages,
+    Quotes,
+    Planning,
+    Findings,
+    Drills,
+    Locations,
+    Many,
+    Erasures,
+    Rebuilding,
+    Receiving,
+):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
 
 

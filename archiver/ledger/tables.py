@@ -85,9 +85,31 @@ def _state(kind: type[StrEnum], name: str = "state") -> sa.Column[Any]:
 
 
 _LEASED = "lease_by IS NOT NULL"
+_CLOSING = "closing_at IS NOT NULL AND state = 'open'"
+_UNREAD = "metadata_state = 'waiting' AND state = 'received'"
 
 project = sa.Table("project", metadata, sa.Column("name", Text, primary_key=True), _text("title"), _time("created_at"))
-instrument = sa.Table("instrument", metadata, sa.Column("name", Text, primary_key=True), _text("title"), _time("created_at"))
+instrument = sa.Table(
+    "instrument",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    _text("title"),
+    _time("created_at"),
+    sa.Column("projects", sa.JSON, nullable=False, server_default="[]"),
+    _time("seen_at", nullable=True),
+    sa.Column("report", sa.JSON, nullable=True),
+)
+instrument_key = sa.Table(
+    "instrument_key",
+    metadata,
+    _id(),
+    sa.Column("instrument", sa.ForeignKey("instrument.name"), nullable=False),
+    _text("sha256"),
+    _time("created_at"),
+    _time("revoked_at", nullable=True),
+    sa.UniqueConstraint("sha256"),
+    sa.Index(None, "instrument"),
+)
 
 dataset = sa.Table(
     "dataset",
@@ -113,6 +135,9 @@ dataset = sa.Table(
     sa.UniqueConstraint("prefix"),
     _text("lease_by", nullable=True),
     _time("lease_until", nullable=True),
+    _text("opened_by", nullable=True),
+    _time("closing_at", nullable=True),
+    sa.Index("ix_dataset_closing", "closing_at", sqlite_where=sa.text(_CLOSING), postgresql_where=sa.text(_CLOSING)),
     sa.Index("ix_dataset_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index(None, "look_at"),
     sa.Index(None, "project", "acquired_at"),
@@ -154,6 +179,7 @@ file = sa.Table(
     sa.Column("metadata", sa.JSON, nullable=False),
     sa.UniqueConstraint("dataset_id", "path_raw"),
     sa.Index(None, "object_id"),
+    sa.Index("ix_file_unread", "id", sqlite_where=sa.text(_UNREAD), postgresql_where=sa.text(_UNREAD)),
 )
 
 member = sa.Table(
@@ -267,6 +293,16 @@ transfer = sa.Table(
     sa.Index("uq_transfer_live", "object_id", "tier", unique=True, sqlite_where=sa.text(_ENDED), postgresql_where=sa.text(_ENDED)),
     sa.Index(None, "state", "next_try_at"),
     sa.Index(None, "dataset_id", "state"),
+)
+
+upload = sa.Table(
+    "upload",
+    metadata,
+    sa.Column("transfer_id", sa.ForeignKey("transfer.id"), primary_key=True),
+    _text("mark"),
+    _text("upload_id", nullable=True),
+    _text("expected_sha256", nullable=True),
+    _time("sent_at", nullable=True),
 )
 
 _LIVE = "state IN ('planned', 'checked')"

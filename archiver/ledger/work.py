@@ -116,7 +116,9 @@ class Work(Queues):
         caps: Mapping[str, int] = MappingProxyType({}),
         free: sa.ColumnElement[bool] | None = None,
     ) -> list[model.Transfer]:
-        """Transfers between tiers that can be advanced now, in turn. Arrivals from local files belong to the process that sees those files.
+        """Transfers that can be advanced now, in turn: between tiers, and what was sent from outside and is to be proven.
+
+        Arrivals from local files belong to the process that sees those files.
 
         `without`: those that have been begun. `caps`: how many may be made at once, by tier. `free`: only those, and their rows are locked.
         """
@@ -128,7 +130,8 @@ class Work(Queues):
             c.state == TransferState.RECALLING,
             c.recall_id.in_(sa.select(t.recall.c.id).where(t.recall.c.state.in_([RecallState.READABLE, RecallState.LAPSED]))),
         )
-        ready = sa.and_(c.source_uri.is_(None), sa.or_(due, recalled))
+        sent = sa.and_(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True), c.state == TransferState.VERIFYING, c.next_try_at <= self.at)
+        ready = sa.or_(sa.and_(c.source_uri.is_(None), sa.or_(due, recalled)), sent)
         if without:
             ready = sa.and_(ready, c.id.not_in(without))
         if free is not None:
@@ -179,9 +182,12 @@ class Work(Queues):
         self.relocate(dataset_id, tier)
         f, o = t.file.c, t.object_.c
         arriving = sa.select(t.object_).join(t.file).where(o.id.in_([c["object_id"] for c in copies]), f.state == model.FileState.ARRIVING)
-        for obj in self._all(model.Object, arriving):
-            received = {"received_at": self.at, "size_bytes": obj.size_bytes, "sha256": obj.sha256, "crc64nvme": obj.crc64nvme}
-            self.connection.execute(sa.update(t.file).where(f.object_id == obj.id).values(state=model.FileState.RECEIVED, **received))
+        now = {"state": model.FileState.RECEIVED, "received_at": self.at}
+        said = [
+            {"of": obj.id, **now, "size_bytes": obj.size_bytes, "sha256": obj.sha256, "crc64nvme": obj.crc64nvme}
+            for obj in self._all(model.Object, arriving)
+        ]
+        self._update_each(t.file, f.object_id, said)
 
     # drops
 

@@ -133,7 +133,7 @@ def test_a_request_that_was_refused_or_broken_is_let_go_of(bench: Bench):
     away = Flow("http://127.0.0.1:9/b", "us-east-1", Credentials("a", "b"), None, 1)
     gc.disable()  # a circle through the C runtime is one that Python would never see
     try:
-        asked = [flow.exists("nothing here"), flow.read("nothing here", ""), away.exists("k")]
+        asked = [flow.look("nothing here"), flow.read("nothing here", ""), away.look("k")]
         for each in asked:
             with pytest.raises((Refused, Broken)):
                 each.result()

@@ -19,15 +19,15 @@ LAYERS = [
     ["ledger", "formats", "proof"],
     ["archive"],
     ["names", "people", "addresses", "guards", "lease", "markers"],
-    ["locations", "manifest", "changeover"],
-    ["bundle", "outbox", "losses", "tombstones"],
+    ["locations", "manifest", "changeover", "arrivals", "keys"],
+    ["bundle", "outbox", "losses", "tombstones", "contents"],
     ["asking"],
     # the verbs: joined by the ledger's state only
     [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),
         *("erasure", "fixity", "drill", "inventory", "anchors", "uploads"),
     ],
-    ["batch", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
+    ["batch", "upload", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
     ["chores", "simulation", "receipt"],
     ["worker", "reaper", "auth"],
     ["api"],

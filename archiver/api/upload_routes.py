@@ -1,0 +1,380 @@
+"""`/api/v1/datasets/{id}/uploads` and what belongs to it: how instruments, and people, send data.
+
+Law: the bytes go straight to the store, by requests that are signed for one key, one size and a short time; here only what is to be sent,
+and that it was, is told. Each request can be repeated: it says again how things stand.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, BaseModel, Field
+
+from archiver import upload
+from archiver.api import listing, models
+from archiver.api.access import Here, Instrument, Sending
+from archiver.api.models import Asked, Time
+from archiver.api.problems import declared
+from archiver.api.routes import ALWAYS
+from archiver.errors import (
+    ChecksumMismatch,
+    Conflict,
+    ForeignObject,
+    NotAllowed,
+    NotFound,
+    ReceptionFull,
+    StoreUnavailable,
+    TooLarge,
+    WrongUse,
+)
+from archiver.ledger.receiving import Under
+from archiver.model import Dataset, DatasetState, Proof, TransferState
+from archiver.storage import Signed
+from archiver.upload import Item, Sent, Wanted
+
+api = APIRouter(prefix="/api/v1", tags=["reception"], responses=declared(*ALWAYS))
+
+_MOST = 200
+_MAX_BYTES = 5 * 2**40
+
+
+def _is_text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is no UTF-8; give the path's bytes as path_base64") from None
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Hexadecimal.")]
+FileId = Annotated[int, Field(ge=1, le=2**53 - 1)]
+
+
+class AskedDataset(Asked):
+    """Which dataset is meant; it is opened when there is none of this name."""
+
+    name: Name = Field(description="Unique per instrument, for ever.")
+    project: Name | None = Field(None, description="May be left out where the key's rule names exactly one.")
+    instrument: Name | None = Field(None, description="For tokens of the hub only; a key is its instrument's.")
+
+
+class OpenDataset(BaseModel):
+    """A dataset that one may send to."""
+
+    id: int
+    name: str
+    full_name: str = Field(description="`instrument/name`.")
+    project: str
+    instrument: str
+    state: Literal["open", "closing", "closed", "erased"]
+
+
+class WantedFile(Asked):
+    """A file that shall be sent."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_is_text)] | None = Field(None, description="`/`-separated.")
+    path_base64: str | None = Field(None, max_length=8192, description="The path's bytes, where they are no UTF-8.")
+    size_bytes: int = Field(ge=0, le=_MAX_BYTES * 1000)
+    mtime: Time | None = None
+    mark: str = Field(min_length=1, max_length=200, description="The same as long as the source is the same file; such as `size:mtime_ns`.")
+    sha256: Sha256 | None = None
+
+
+class WantedFiles(Asked):
+    """Files of one dataset."""
+
+    files: list[WantedFile] = Field(min_length=1, max_length=_MOST)
+
+
+class SignedRequest(BaseModel):
+    """An HTTP PUT that may be made until it ends, with exactly these headers and as many bytes as were told. It is a secret."""
+
+    url: str
+    headers: dict[str, str]
+
+
+class PartRequest(SignedRequest):
+    """The same for one part."""
+
+    number: int
+
+
+class PartDone(BaseModel):
+    """A part that is there."""
+
+    number: int
+    size_bytes: int
+
+
+class UploadItem(BaseModel):
+    """What is to be done for a file."""
+
+    file_id: int | None
+    dataset_id: int = Field(description="The dataset it goes to: of those that continue this one, when it is closed.")
+    path: str = Field(description="As it stands in the dataset: `path@v2` for other content under a known path.")
+    state: Literal["known", "received", "verifying", "put", "parts"] = Field(
+        description="`known`: one of this path and size is received, tell the SHA-256; `received`: this very content is; `verifying`: sent, "
+        "being proven; `put`: send it by `put`; `parts`: send it in parts."
+    )
+    put: SignedRequest | None = None
+    part_bytes: int | None = Field(None, description="Size of each part but the last.")
+    done: list[PartDone] = Field([], description="Parts that are there already.")
+
+
+class UploadItems(BaseModel):
+    """In the order in which they were asked for."""
+
+    items: list[UploadItem]
+
+
+class AskedParts(Asked):
+    """Which parts of a file."""
+
+    numbers: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1, max_length=100)
+
+
+class PartRequests(BaseModel):
+    """A request for each part."""
+
+    items: list[PartRequest]
+
+
+class SentFile(Asked):
+    """That all of a file was sent."""
+
+    file_id: FileId
+    sha256: Sha256
+    version_id: str | None = Field(None, max_length=1024, description="What the store called it; it is asked again.")
+
+
+class SentFiles(Asked):
+    """Files of one dataset."""
+
+    files: list[SentFile] = Field(min_length=1, max_length=_MOST)
+
+
+class DoneItem(BaseModel):
+    """How a file stands now."""
+
+    file_id: int
+    state: Literal["verifying", "received", "missing"] = Field(description="`missing`: not all of it is there; ask again how it is sent.")
+
+
+class DoneItems(BaseModel):
+    """In the order in which they were told of."""
+
+    items: list[DoneItem]
+
+
+class ComingFile(BaseModel):
+    """A file that is not received."""
+
+    file_id: int
+    dataset_id: int
+    path: str
+    path_base64: str | None = Field(None, description="The path's bytes, where they are no UTF-8.")
+    state: Literal["sending", "verifying", "failed"]
+    error: str | None
+
+
+class StandingAnswer(BaseModel):
+    """How far a dataset has come, with those that continue it."""
+
+    received: int
+    verifying: int
+    sending: int = Field(description="Not all of them is sent, or what was sent was refused.")
+    items: list[ComingFile]
+    next_cursor: str | None
+
+
+class OpenDatasets(BaseModel):
+    """A dataset and those that continue it."""
+
+    items: list[OpenDataset]
+
+
+class ProvenCopy(BaseModel):
+    """Where a file's bytes lie, and how that was proven."""
+
+    tier: str
+    place: str = Field(description="Site or provider.")
+    proof: Proof
+    proven_at: Time
+
+
+class ReceivedFile(BaseModel):
+    """The receipt of one file, as its sender needs it."""
+
+    file_id: int
+    path: str
+    path_base64: str | None = Field(None, description="The path's bytes, where they are no UTF-8.")
+    size_bytes: int
+    sha256: str
+    copies: list[ProvenCopy]
+
+
+class ReceivedFiles(BaseModel):
+    """A page of them."""
+
+    items: list[ReceivedFile]
+    next_cursor: str | None
+
+
+class InstrumentAnswer(BaseModel):
+    """Whose key this is, and what holds for it."""
+
+    name: str
+    projects: list[str] = Field(description="Globs of the projects it may send to.")
+    file_max_bytes: int
+    part_bytes: int = Field(description="Files up to this size are sent whole.")
+
+
+class Report(Asked):
+    """What an agent has waiting."""
+
+    waiting: int = Field(ge=0, le=10**9)
+    oldest_waiting_s: int | None = Field(None, ge=0, le=10**10)
+    message: models.Text = ""
+
+
+@api.get("/instrument", response_model=InstrumentAnswer)
+def instrument(who: Instrument, archive: Here) -> dict[str, Any]:
+    """Whose key this is. For an instrument's key only."""
+    reception = archive.settings.reception
+    return {
+        "name": who.instrument,
+        "projects": list(who.projects),
+        "file_max_bytes": reception.file_max_bytes,
+        "part_bytes": reception.parts_above_bytes,
+    }
+
+
+@api.post("/instrument/report", status_code=204)
+def report(who: Instrument, archive: Here, said: Report) -> None:
+    """What the instrument's agent has waiting; admins see it. For an instrument's key only."""
+    with archive.ledger.begin(who.name) as tx:
+        tx.see_instrument(str(who.instrument), said.model_dump())
+
+
+@api.post("/datasets", response_model=OpenDataset, responses=declared(NotFound, NotAllowed, WrongUse))
+def open_dataset(who: Sending, archive: Here, asked: AskedDataset) -> dict[str, Any]:
+    """Open a dataset, or find the one of this name. An instrument's key, or scope `custom:archiver:ingest`."""
+    return _dataset(upload.open_dataset(archive, who, asked.name, asked.project, asked.instrument))
+
+
+@api.post(
+    "/datasets/{dataset_id}/uploads",
+    response_model=UploadItems,
+    responses=declared(NotFound, WrongUse, TooLarge, ReceptionFull, Conflict, ForeignObject, StoreUnavailable),
+)
+def begin_uploads(who: Sending, archive: Here, dataset_id: models.Id, asked: WantedFiles) -> dict[str, Any]:
+    """Write files down and say how each is sent: all of them, or none. An instrument's key, or scope `custom:archiver:ingest`."""
+    wanted = [Wanted(_path(one), one.size_bytes, one.mtime, one.mark, one.sha256) for one in asked.files]
+    return {"items": [_item(item) for item in upload.begin(archive, who, dataset_id, wanted)]}
+
+
+@api.post("/datasets/{dataset_id}/uploads/done", response_model=DoneItems, responses=declared(NotFound, ChecksumMismatch, StoreUnavailable))
+def uploads_done(who: Sending, archive: Here, dataset_id: models.Id, said: SentFiles) -> dict[str, Any]:
+    """Say that all of these files was sent: from now on they are proven. An instrument's key, or scope `custom:archiver:ingest`."""
+    states = upload.done(archive, who, dataset_id, [Sent(one.file_id, one.sha256) for one in said.files])
+    return {"items": [{"file_id": one.file_id, "state": states[one.file_id]} for one in said.files]}
+
+
+@api.post(
+    "/datasets/{dataset_id}/uploads/{file_id}/parts", response_model=PartRequests, responses=declared(NotFound, Conflict, WrongUse, StoreUnavailable)
+)
+def upload_parts(who: Sending, archive: Here, dataset_id: models.Id, file_id: models.Id, asked: AskedParts) -> dict[str, Any]:
+    """Requests by which parts of a file are sent. An instrument's key, or scope `custom:archiver:ingest`."""
+    signed = upload.parts(archive, who, dataset_id, file_id, asked.numbers)
+    return {"items": [{"number": number, **_signed(request)} for number, request in signed.items()]}
+
+
+@api.get("/datasets/{dataset_id}/uploads", response_model=StandingAnswer, responses=declared(NotFound))
+def standing(
+    who: Sending, archive: Here, dataset_id: models.Id, cursor: models.Text | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 200
+) -> dict[str, Any]:
+    """What of a dataset is received and what is not. An instrument's key, or scope `custom:archiver:ingest`."""
+    found = upload.standing(archive, who, dataset_id, listing.after(cursor), limit)
+    counts = {"received": found.received, "verifying": found.verifying, "sending": found.sending}
+    items = [_coming(under) for under in found.items]
+    return {**counts, "items": items, "next_cursor": listing.following(found.items[-1].file.id) if len(items) == limit else None}
+
+
+@api.post("/datasets/{dataset_id}/close", response_model=OpenDatasets, status_code=202, responses=declared(NotFound, Conflict))
+def close(who: Sending, archive: Here, dataset_id: models.Id) -> dict[str, Any]:
+    """Have a dataset closed once all of it is proven; ask again to see whether it is. An instrument's key, or scope `custom:archiver:ingest`."""
+    return {"items": [_dataset(found) for found in upload.close(archive, who, dataset_id)]}
+
+
+@api.get("/datasets/{dataset_id}/receipts", response_model=ReceivedFiles, responses=declared(NotFound))
+def receipts(
+    who: Sending, archive: Here, dataset_id: models.Id, cursor: models.Text | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 200
+) -> dict[str, Any]:
+    """What is received of one's own dataset, and where its proven copies lie. An instrument's key, or scope `custom:archiver:ingest`."""
+    found = upload.receipts(archive, who, dataset_id, listing.after(cursor), limit)
+    items = [
+        {"file_id": file.id, **_named(file.path_raw), "size_bytes": file.size_bytes, "sha256": file.sha256, "copies": copies}
+        for file, copies in found
+    ]
+    return {"items": items, "next_cursor": listing.following(found[-1][0].id) if len(found) == limit else None}
+
+
+def _path(one: WantedFile) -> bytes:
+    """Raises `WrongUse` unless a path is given in exactly one of its two forms."""
+    if (one.path is None) == (one.path_base64 is None):
+        raise WrongUse("A file has `path` or `path_base64`, one of the two.", "Give the path as text, or its bytes where they are no UTF-8.")
+    if one.path is not None:
+        return one.path.encode()
+    try:
+        return base64.b64decode(one.path_base64 or "", validate=True)
+    except binascii.Error:
+        raise WrongUse("`path_base64` is no base64.", "Give the path's bytes in the standard alphabet, with padding.") from None
+
+
+def _named(path_raw: bytes) -> dict[str, str]:
+    try:
+        return {"path": path_raw.decode()}
+    except UnicodeDecodeError:
+        return {"path": path_raw.decode("utf-8", "backslashreplace"), "path_base64": base64.b64encode(path_raw).decode()}
+
+
+def _dataset(found: Dataset) -> dict[str, Any]:
+    closing = found.state is DatasetState.OPEN and found.closing_at is not None
+    return {
+        "id": found.id,
+        "name": found.name,
+        "full_name": found.full_name,
+        "project": found.project,
+        "instrument": found.instrument,
+        "state": "closing" if closing else found.state,
+    }
+
+
+def _signed(request: Signed) -> dict[str, Any]:
+    return {"url": request.url, "headers": dict(request.headers)}
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {
+        "file_id": item.file_id,
+        "dataset_id": item.dataset_id,
+        "path": _named(item.path_raw)["path"],
+        "state": item.state,
+        "put": None if item.put is None else _signed(item.put),
+        "part_bytes": item.part_bytes,
+        "done": [{"number": number, "size_bytes": size} for number, size in sorted(item.done.items())],
+    }
+
+
+def _coming(under: Under) -> dict[str, Any]:
+    transfer = under.transfer
+    state = "sending" if transfer is None else _COMING.get(transfer.state, "sending")
+    error = transfer.error if transfer is not None and state == "failed" else None
+    return {"file_id": under.file.id, "dataset_id": under.file.dataset_id, **_named(under.file.path_raw), "state": state, "error": error}
+
+
+_COMING = {TransferState.VERIFYING: "verifying", TransferState.FAILED: "failed", TransferState.QUARANTINED: "failed"}

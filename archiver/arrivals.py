@@ -1,0 +1,68 @@
+"""Where a file that comes belongs: which dataset, which version of its path, and whether this very content is here already.
+
+Law: never overwritten, never the same twice. Other content under a known path becomes `path@v2` while the dataset is open; what comes
+after it closes, or began to, goes to `name+1`. The same for local files (reception.py) and for what is sent from outside (upload.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from archiver import names
+from archiver.ledger import Transaction
+from archiver.model import Dataset, DatasetState, File, FileState
+
+
+def versions(path_raw: bytes) -> Iterator[bytes]:
+    """`path`, `path@v2`, `path@v3`, …"""
+    yield path_raw
+    for version in itertools.count(2):
+        yield path_raw + f"@v{version}".encode()
+
+
+def known(tx: Transaction, chain: Sequence[Dataset], path_raw: bytes, size_bytes: int) -> list[File]:
+    """Received or erased files of these datasets with this path (any version) and size."""
+    same = []
+    for link in chain:
+        for path in versions(path_raw):
+            file = tx.file_at(link.id, path)
+            if file is None:
+                break
+            if file.state is not FileState.ARRIVING and file.size_bytes == size_bytes:
+                same.append(file)
+    return same
+
+
+def free_path(tx: Transaction, dataset_id: int, path_raw: bytes) -> tuple[bytes, File | None]:
+    """The first version of a path that holds nothing yet, and the file that is on its way there, if one is."""
+    for path in versions(path_raw):
+        found = tx.file_at(dataset_id, path)
+        if found is None or found.state is FileState.ARRIVING:
+            return path, found
+    raise AssertionError("unreachable")
+
+
+def tail(tx: Transaction, project: str, instrument: str, name: str, opened_by: str | None = None) -> Dataset:
+    """The open dataset that a new file of `name` goes to; opened, for `opened_by`, when there is none."""
+    dataset = tx.dataset_named(instrument, name)
+    if dataset is None:
+        return tx.open_dataset(project, instrument, name, names.prefix(project, instrument, name, tx.at), None, opened_by)
+    number = 0
+    while dataset.state is not DatasetState.OPEN or dataset.closing_at is not None or described(tx, dataset):
+        if dataset.state is DatasetState.OPEN and described(tx, dataset):
+            tx.close_dataset(dataset.id)  # its manifest is proven: a close was cut short before its last step, and no file may come after it
+        number += 1
+        following = tx.followers(dataset.id)
+        if following:
+            dataset = following[0]
+        else:
+            new = f"{name}+{number}"
+            dataset = tx.open_dataset(project, instrument, new, names.prefix(project, instrument, new, tx.at), dataset.id, opened_by)
+    return dataset
+
+
+def described(tx: Transaction, dataset: Dataset) -> bool:
+    """Whether a dataset's manifest is proven."""
+    found = tx.object_with_key(names.manifest_key(dataset.prefix))
+    return found is not None and bool(tx.copies_of(found.id))

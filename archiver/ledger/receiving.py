@@ -1,0 +1,206 @@
+"""Instruments and their keys, what they send, and datasets that are about to close."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver import model
+from archiver.errors import NotFound
+from archiver.ledger import tables as t
+from archiver.ledger.base import Base, batches
+from archiver.model import DatasetState, FileState, MetadataState, TransferState
+
+_UPLOADS = t.transfer.c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A file to be written down: its path and key in its dataset."""
+
+    path: str
+    path_raw: bytes
+    key: str
+    size_bytes: int
+    mtime: datetime | None
+
+
+@dataclass(frozen=True)
+class Under:
+    """A file that is not received yet, and the transfer that shall bring it (None: it was cancelled)."""
+
+    file: model.File
+    transfer: model.Transfer | None
+
+
+class Receiving(Base):
+    """Reading and writing what arrives from outside."""
+
+    # instruments and keys
+
+    def instrument(self, name: str) -> model.Instrument:
+        """Raises `NotFound`."""
+        found = self._one(model.Instrument, sa.select(t.instrument).where(t.instrument.c.name == name))
+        if found is None:
+            raise NotFound(f"There is no instrument {name!r}.", "`archiver instruments list` names those that are there.")
+        return found
+
+    def allow_projects(self, instrument: str, globs: Sequence[str]) -> None:
+        """From now on the instrument's keys may send to these projects, and no others."""
+        self.connection.execute(sa.update(t.instrument).where(t.instrument.c.name == instrument).values(projects=list(globs)))
+
+    def add_key(self, instrument: str, sha256: str) -> None:
+        self._insert(t.instrument_key, instrument=instrument, sha256=sha256, created_at=self.at)
+
+    def key(self, sha256: str) -> model.InstrumentKey | None:
+        return self._one(model.InstrumentKey, sa.select(t.instrument_key).where(t.instrument_key.c.sha256 == sha256))
+
+    def key_counts(self) -> dict[str, int]:
+        """How many keys that are not revoked each instrument has."""
+        c = t.instrument_key.c
+        rows = self.connection.execute(sa.select(c.instrument, sa.func.count()).where(c.revoked_at.is_(None)).group_by(c.instrument))
+        return {row[0]: row[1] for row in rows}
+
+    def revoke_keys(self, instrument: str) -> int:
+        """All keys of an instrument end; returns how many there were."""
+        c = t.instrument_key.c
+        ending = sa.update(t.instrument_key).where(c.instrument == instrument, c.revoked_at.is_(None)).values(revoked_at=self.at)
+        return self.connection.execute(ending).rowcount
+
+    def see_instrument(self, name: str, report: Mapping[str, Any] | None = None) -> None:
+        """An instrument was heard of, with or without a report."""
+        said = {} if report is None else {"report": {**report, "at": self.at.isoformat()}}
+        self.connection.execute(sa.update(t.instrument).where(t.instrument.c.name == name).values(seen_at=self.at, **said))
+
+    # datasets that are open
+
+    def chain(self, dataset: model.Dataset) -> list[model.Dataset]:
+        """A dataset and those that continue it, in order."""
+        found = [dataset]
+        while True:
+            c = t.dataset.c
+            after = self._one(model.Dataset, sa.select(t.dataset).where(c.follows_id == found[-1].id).order_by(c.id).limit(1))
+            if after is None:
+                return found
+            found.append(after)
+
+    def ask_to_close(self, dataset: model.Dataset) -> None:
+        """Nothing new is added; the worker closes it when all of it is proven and read."""
+        if dataset.closing_at is None and dataset.state is DatasetState.OPEN:
+            self.connection.execute(sa.update(t.dataset).where(t.dataset.c.id == dataset.id).values(closing_at=self.at))
+            self.event(dataset.id, "dataset.closing", {})
+            self.committed_states.append("dataset.closing")
+
+    def closings(self) -> int:
+        """How many open datasets shall close."""
+        c = t.dataset.c
+        counted = sa.select(sa.func.count()).where(c.closing_at.is_not(None), c.state == DatasetState.OPEN)
+        return int(self.connection.execute(counted).scalar() or 0)
+
+    # files on their way
+
+    def files_at(self, dataset_ids: Collection[int], paths_raw: Collection[bytes]) -> list[model.File]:
+        """Those of these datasets' files that have one of these paths."""
+        c = t.file.c
+        found = []
+        for part in batches(list(paths_raw)):
+            found += self._all(model.File, sa.select(t.file).where(c.dataset_id.in_(dataset_ids), c.path_raw.in_(part)).order_by(c.id))
+        return found
+
+    def add_files(self, dataset_id: int, new: Sequence[NewFile], metadata_state: MetadataState) -> list[tuple[int, model.Object]]:
+        """Write new files and their objects down: (file id, object) of each, in order. A few queries, however many they are."""
+        if not new:
+            return []
+        objects = [{"dataset_id": dataset_id, "kind": model.ObjectKind.FILE, "key": one.key, "size_bytes": one.size_bytes} for one in new]
+        object_ids = self.connection.execute(sa.insert(t.object_).returning(t.object_.c.id, sort_by_parameter_order=True), objects).scalars().all()
+        files = [
+            {
+                "dataset_id": dataset_id,
+                "path": one.path,
+                "path_raw": one.path_raw,
+                "state": FileState.ARRIVING,
+                "size_bytes": one.size_bytes,
+                "object_id": object_id,
+                "offset_bytes": 0,
+                "mtime": one.mtime,
+                "metadata_state": metadata_state,
+                "metadata": {},
+            }
+            for one, object_id in zip(new, object_ids, strict=True)
+        ]
+        file_ids = self.connection.execute(sa.insert(t.file).returning(t.file.c.id, sort_by_parameter_order=True), files).scalars().all()
+        return [
+            (file_id, model.Object(object_id, dataset_id, model.ObjectKind.FILE, one.key, one.size_bytes, None, None))
+            for one, object_id, file_id in zip(new, object_ids, file_ids, strict=True)
+        ]
+
+    def files_numbered(self, ids: Collection[int]) -> dict[int, model.File]:
+        return {file.id: file for file in self._all(model.File, sa.select(t.file).where(t.file.c.id.in_(ids)))}
+
+    def add_uploads(self, uploads: Sequence[model.Upload]) -> None:
+        if uploads:
+            rows = [vars(upload) for upload in uploads]
+            self.connection.execute(sa.insert(t.upload), rows)
+
+    def update_uploads(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Each row: `of` (a transfer's id) and new values, of the same columns in all."""
+        self._update_each(t.upload, t.upload.c.transfer_id, rows)
+
+    def uploads_by_file(self, file_ids: Collection[int]) -> dict[int, tuple[model.File, model.Transfer, model.Upload]]:
+        """The last arrival from outside of each of these files, whatever became of it."""
+        w = t.transfer.c
+        files = self.files_numbered(file_ids)
+        objects = {file.object_id: file for file in files.values()}
+        select = sa.select(t.transfer).where(w.object_id.in_(objects), w.tier == "hot", _UPLOADS).order_by(w.id)
+        transfers = {one.id: one for one in self._all(model.Transfer, select)}
+        uploads = self._all(model.Upload, sa.select(t.upload).where(t.upload.c.transfer_id.in_(transfers)).order_by(t.upload.c.transfer_id))
+        found = {}
+        for upload in uploads:
+            transfer = transfers[upload.transfer_id]
+            file = objects[transfer.object_id]
+            found[file.id] = (file, transfer, upload)
+        return found
+
+    def not_received(self, dataset_ids: Collection[int], after_id: int, limit: int) -> list[Under]:
+        """Files of these datasets that are not received, by number, after this one."""
+        f, w = t.file.c, t.transfer.c
+        select = sa.select(t.file).where(f.dataset_id.in_(dataset_ids), f.state == FileState.ARRIVING, f.id > after_id).order_by(f.id).limit(limit)
+        files = self._all(model.File, select)
+        objects = [file.object_id for file in files]
+        transfers = self._all(
+            model.Transfer, sa.select(t.transfer).where(w.object_id.in_(objects), w.tier == "hot", w.state != TransferState.CANCELLED).order_by(w.id)
+        )
+        by_object = {one.object_id: one for one in transfers}
+        return [Under(file, by_object.get(file.object_id)) for file in files]
+
+    def received(self, dataset_ids: Collection[int], after_id: int, limit: int) -> list[model.File]:
+        """Received files of these datasets, by number, after this one."""
+        f = t.file.c
+        select = sa.select(t.file).where(f.dataset_id.in_(dataset_ids), f.state == FileState.RECEIVED, f.id > after_id).order_by(f.id)
+        return self._all(model.File, select.limit(limit))
+
+    def on_their_way(self, dataset_ids: Collection[int]) -> tuple[int, int, int]:
+        """How many files of these datasets are received, being proven, and not sent yet."""
+        f, w = t.file.c, t.transfer.c
+        rows = self.connection.execute(sa.select(f.state, sa.func.count()).where(f.dataset_id.in_(dataset_ids)).group_by(f.state))
+        states: dict[FileState, int] = {row[0]: row[1] for row in rows}
+        proving = sa.select(sa.func.count()).where(w.dataset_id.in_(dataset_ids), _UPLOADS, w.state == TransferState.VERIFYING)
+        verifying = int(self.connection.execute(proving).scalar() or 0)
+        return states.get(FileState.RECEIVED, 0), verifying, states.get(FileState.ARRIVING, 0) - verifying
+
+    def postpone(self, transfer: model.Transfer, until: datetime, attempts: int, error: str) -> None:
+        """A store was away while something was proven: it is looked at again then. Nothing else changes."""
+        values = {"next_try_at": until, "attempts": attempts, "error": error, "updated_at": self.at, "lease_by": None, "lease_until": None}
+        self.connection.execute(sa.update(t.transfer).where(t.transfer.c.id == transfer.id).values(**values))
+
+    # what was received and not looked into
+
+    def unread(self, limit: int) -> list[model.File]:
+        """Received files that nobody has looked into yet, oldest first."""
+        c = t.file.c
+        select = sa.select(t.file).where(c.metadata_state == MetadataState.WAITING, c.state == FileState.RECEIVED).order_by(c.id).limit(limit)
+        return self._all(model.File, select)

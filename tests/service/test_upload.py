@@ -1,0 +1,275 @@
+"""What is sent from outside: complete, once, and proven; and what a key cannot do."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+
+import httpx
+import pytest
+from fixtures.door import Door
+
+MIB = 2**20
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def opened(client: httpx.Client, name: str = "run1", **more: Any) -> int:
+    answer = client.post("datasets", json={"name": name, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["id"]
+
+
+def begun(client: httpx.Client, dataset: int, **files: bytes) -> list[dict[str, Any]]:
+    wanted = [{"path": path, "size_bytes": len(content), "mark": sha(content)} for path, content in files.items()]
+    answer = client.post(f"datasets/{dataset}/uploads", json={"files": wanted})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]
+
+
+def put(request: dict[str, Any], content: bytes) -> httpx.Response:
+    return httpx.put(request["url"], headers=request["headers"], content=content)
+
+
+def told(client: httpx.Client, dataset: int, file_id: int, content: bytes) -> str:
+    answer = client.post(f"datasets/{dataset}/uploads/done", json={"files": [{"file_id": file_id, "sha256": sha(content)}]})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"][0]["state"]
+
+
+def sent(client: httpx.Client, dataset: int, path: str, content: bytes) -> dict[str, Any]:
+    """Send one small file, all of it."""
+    (item,) = begun(client, dataset, **{path: content})
+    assert item["state"] == "put"
+    assert put(item["put"], content).status_code == 200
+    assert told(client, dataset, item["file_id"], content) == "verifying"
+    return item
+
+
+def sent_parts(client: httpx.Client, dataset: int, item: dict[str, Any], content: bytes, numbers: list[int]) -> None:
+    answer = client.post(f"datasets/{dataset}/uploads/{item['file_id']}/parts", json={"numbers": numbers})
+    assert answer.status_code == 200, answer.text
+    size = item["part_bytes"]
+    for part in answer.json()["items"]:
+        start = (part["number"] - 1) * size
+        assert put(part, content[start : start + size]).status_code == 200
+
+
+def test_a_small_file_is_received_once_it_is_proven_and_the_dataset_closes(door: Door):
+    client, content = door.client(), secrets.token_bytes(1000)
+    assert client.get("instrument").json()["name"] == "saxs"
+    dataset = opened(client)
+    sent(client, dataset, "a/b c.bin", content)
+    assert client.get(f"datasets/{dataset}/uploads").json() == {
+        "received": 0,
+        "verifying": 1,
+        "sending": 0,
+        "items": [
+            {"file_id": 1, "dataset_id": dataset, "path": "a/b c.bin", "path_base64": None, "state": "verifying", "error": None},
+        ],
+        "next_cursor": None,
+    }
+    assert client.post(f"datasets/{dataset}/close").json()["items"][0]["state"] == "closing"
+    door.settle()
+    assert client.post(f"datasets/{dataset}/close").json()["items"][0]["state"] == "closed"
+    with door.bench.archive.ledger.read() as tx:
+        found = tx.dataset(dataset)
+        (file,) = tx.files(dataset)
+    assert (file.sha256, file.size_bytes, file.state) == (sha(content), 1000, "received")
+    assert file.crc64nvme is not None
+    assert door.bench.read(found, "a/b c.bin") == content
+    assert door.bench.tiers(found) == {"hot", "archive", "deep"}
+    (receipt,) = client.get(f"datasets/{dataset}/receipts").json()["items"]
+    assert (receipt["path"], receipt["size_bytes"], receipt["sha256"]) == ("a/b c.bin", 1000, sha(content))
+    assert {copy["place"] for copy in receipt["copies"]} == {"hot", "archive", "deep"}
+
+
+def test_a_large_file_comes_in_parts_and_goes_on_where_it_was(door: Door):
+    client, content = door.client(), secrets.token_bytes(40 * MIB + 17)
+    dataset = opened(client)
+    (item,) = begun(client, dataset, big=content)
+    assert (item["state"], item["part_bytes"], item["done"]) == ("parts", 16 * MIB, [])
+    sent_parts(client, dataset, item, content, [1, 3])
+    assert told(client, dataset, item["file_id"], content) == "missing"
+    (again,) = begun(client, dataset, big=content)
+    assert again["file_id"] == item["file_id"]
+    assert again["done"] == [{"number": 1, "size_bytes": 16 * MIB}, {"number": 3, "size_bytes": 8 * MIB + 17}]
+    sent_parts(client, dataset, again, content, [2])
+    assert told(client, dataset, item["file_id"], content) == "verifying"
+    assert told(client, dataset, item["file_id"], content) == "verifying"
+    door.settle()
+    assert told(client, dataset, item["file_id"], content) == "received"
+    with door.bench.archive.ledger.read() as tx:
+        assert door.bench.read(tx.dataset(dataset), "big") == content
+    assert list(door.bench.archive.tiers["hot"].uploads()) == []
+
+
+def test_another_source_under_the_same_path_begins_anew(door: Door):
+    client, first, second = door.client(), secrets.token_bytes(20 * MIB), secrets.token_bytes(21 * MIB)
+    dataset = opened(client)
+    item, small = begun(client, dataset, big=first, small=b"first")
+    sent_parts(client, dataset, item, first, [1])
+    put(small["put"], b"first")
+    assert begun(client, dataset, big=second)[0]["done"] == []
+    (anew,) = begun(client, dataset, small=b"the second")
+    assert put(anew["put"], b"the second").status_code == 200, "what the first left is in the way"
+    assert told(client, dataset, anew["file_id"], b"the second") == "verifying"
+    door.settle()
+    with door.bench.archive.ledger.read() as tx:
+        assert {f.path: f.state for f in tx.files(dataset)} == {"big": "arriving", "small": "received"}
+        assert door.bench.read(tx.dataset(dataset), "small") == b"the second"
+
+
+def test_the_same_content_is_no_work_and_other_content_a_version(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "f", b"one")
+    door.settle()
+    assert begun(client, dataset, f=b"two")[0]["state"] == "known"
+    wanted = {"path": "f", "size_bytes": 3, "mark": "m"}
+    same = client.post(f"datasets/{dataset}/uploads", json={"files": [{**wanted, "sha256": sha(b"one")}]}).json()["items"][0]
+    assert (same["state"], same["path"]) == ("received", "f")
+    other = client.post(f"datasets/{dataset}/uploads", json={"files": [{**wanted, "sha256": sha(b"two")}]}).json()["items"][0]
+    assert (other["state"], other["path"]) == ("put", "f@v2")
+    assert put(other["put"], b"two").status_code == 200
+    assert told(client, dataset, other["file_id"], b"two") == "verifying"
+    client.post(f"datasets/{dataset}/close")
+    late = begun(client, dataset, late=b"late")[0]
+    assert late["dataset_id"] != dataset, "it closes already"
+    put(late["put"], b"late")
+    told(client, dataset, late["file_id"], b"late")
+    door.settle()
+    states = [(one["name"], one["state"]) for one in client.post(f"datasets/{dataset}/close").json()["items"]]
+    assert states == [("run1", "closed"), ("run1+1", "closing")]
+    with door.bench.archive.ledger.read() as tx:
+        assert [f.path for f in tx.files(dataset)] == ["f", "f@v2"]
+
+
+def test_wrong_bytes_are_never_received_and_can_be_sent_again(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    (item,) = begun(client, dataset, f=b"right")
+    assert put(item["put"], b"wrong").status_code == 200
+    assert told(client, dataset, item["file_id"], b"right") == "verifying"
+    door.settle()
+    (failed,) = client.get(f"datasets/{dataset}/uploads").json()["items"]
+    assert failed["state"] == "failed"
+    assert sha(b"right") in failed["error"] and sha(b"wrong") in failed["error"]
+    assert door.bench.keys("hot") == [], "nothing of it is left"
+    assert client.post(f"datasets/{dataset}/close").status_code == 409
+    sent(client, dataset, "f", b"right")
+    door.settle()
+    assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 1
+
+
+def test_a_checksum_that_was_told_before_must_fit(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    wanted = {"path": "f", "size_bytes": 5, "mark": "m", "sha256": sha(b"other")}
+    (item,) = client.post(f"datasets/{dataset}/uploads", json={"files": [wanted]}).json()["items"]
+    put(item["put"], b"bytes")
+    answer = client.post(f"datasets/{dataset}/uploads/done", json={"files": [{"file_id": item["file_id"], "sha256": sha(b"bytes")}]})
+    assert (answer.status_code, answer.json()["code"], answer.json()["file_id"]) == (422, "checksum-mismatch", item["file_id"])
+    assert sha(b"other") in answer.json()["detail"] and sha(b"bytes") in answer.json()["detail"]
+    door.settle()
+    assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 0
+
+
+def test_what_a_request_is_signed_for_is_all_it_does(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    (item,) = begun(client, dataset, f=b"12345")
+    request = item["put"]
+    assert put(request, b"123456").status_code == 403, "another size"
+    assert httpx.put(request["url"], content=b"12345").status_code == 403, "without the condition that nothing stands there"
+    assert httpx.get(request["url"]).status_code == 403
+    assert httpx.delete(request["url"]).status_code == 403
+    assert httpx.put(request["url"].replace("/f?", "/g?"), headers=request["headers"], content=b"12345").status_code == 403
+    assert put(request, b"12345").status_code == 200
+    assert put(request, b"54321").status_code == 412, "what stands there is not written over"
+
+
+@pytest.mark.parametrize("path", ["../x", "a//b", "/x", ".", "a/./b", "x\0y", "a/..", "x" * 5000])
+def test_paths_that_no_dataset_has_are_refused(door: Door, path: str):
+    client = door.client()
+    dataset = opened(client)
+    answer = client.post(f"datasets/{dataset}/uploads", json={"files": [{"path": path, "size_bytes": 1, "mark": "m"}]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "wrong-use")
+    with door.bench.archive.ledger.read() as tx:
+        assert tx.files(dataset) == []
+
+
+def test_a_key_opens_nothing_else(door: Door):
+    """Other instruments' datasets, other projects, what people opened, reading, listing: all refused, and nothing changed."""
+    other = door.client(door.key_of("weather", "ice-cores"))
+    mine, theirs = opened(door.client()), opened(other, "storm")
+    closed = door.bench.ingest("old", {"x": b"x"}).id
+    person = door.client(door.hub.add("alice", "snow", scopes=["access:services!service=archiver", "custom:archiver:ingest"]))
+    hers = opened(person, "by-hand", project="snow", instrument="saxs")
+    with door.bench.archive.ledger.read() as tx:
+        before = tx.states()
+    client = door.client()
+    file = {"files": [{"path": "f", "size_bytes": 1, "mark": "m"}]}
+    for dataset in (theirs, hers, 99):
+        for method, path, body in (
+            ("POST", "uploads", file),
+            ("POST", "uploads/done", {"files": [{"file_id": 1, "sha256": "0" * 64}]}),
+            ("POST", "uploads/1/parts", {"numbers": [1]}),
+            ("GET", "uploads", None),
+            ("GET", "receipts", None),
+            ("POST", "close", None),
+        ):
+            answer = client.request(method, f"datasets/{dataset}/{path}", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not-found"), (path, answer.text)
+    assert client.post("datasets", json={"name": "x", "project": "ice-cores"}).status_code == 403
+    assert client.post("datasets", json={"name": "x", "instrument": "weather"}).status_code == 403
+    assert client.post("datasets", json={"name": "by-hand"}).status_code == 404
+    for path in (
+        "datasets",
+        f"datasets/{mine}",
+        f"datasets/{closed}/files",
+        f"datasets/{closed}/events",
+        "me",
+        "projects",
+        "restores",
+        "plan",
+        "files/1/receipt",
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed"), path
+    for path in ("restores", "quotes", "holds", "credentials", "erasures"):
+        assert client.post(path, json={}).status_code == 403, path
+    with door.bench.archive.ledger.read() as tx:
+        assert tx.states() == before
+
+
+def test_a_revoked_or_invented_key_is_nobodys(door: Door):
+    client = door.client()
+    opened(client)
+    with door.bench.archive.ledger.begin() as tx:
+        assert tx.revoke_keys("saxs") == 1
+    answer = client.post("datasets", json={"name": "run2"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "not-signed-in")
+    assert "revoked" in answer.json()["detail"]
+    assert door.client("neve_" + "A" * 43).get("instrument").status_code == 401
+    assert door.client(door.hub.add("reader", "snow")).post("datasets", json={"name": "x"}).status_code == 403, "without the scope"
+
+
+def test_too_large_and_no_room(doors):
+    door = doors("[reception]\nfile_max_bytes = 1000\n")
+    client = door.client()
+    dataset = opened(client)
+    answer = client.post(f"datasets/{dataset}/uploads", json={"files": [{"path": "f", "size_bytes": 1001, "mark": "m"}]})
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert "1001" in answer.json()["detail"] and "1000" in answer.json()["detail"]
+
+
+def test_reports_are_kept_for_admins(door: Door):
+    assert door.client().post("instrument/report", json={"waiting": 3, "oldest_waiting_s": 60, "message": "HDF5 open"}).status_code == 204
+    with door.bench.archive.ledger.read() as tx:
+        instrument = tx.instrument("saxs")
+    assert instrument.seen_at == door.bench.now
+    assert instrument.report is not None and instrument.report["waiting"] == 3
