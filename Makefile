@@ -1,4 +1,5 @@
 # run: all of Névé on this machine, until Ctrl-C. test: ≤ 20 minutes on 2 cores; test-long: what is longer. bench, lint, image.
+# neve-send.pyz: dist/neve-send.pyz, the sender for machines that have Python and nothing else.
 # NEVE_HOME (default ./.neve), NEVE_PORT (default 8000) and DOCKER_HOST are respected.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ SOURCES := pyproject.toml constraints.txt
 # Compiled while installing, on all cores, so that the first start is as quick as the second.
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
 
-.PHONY: run test test-long bench lint image
+.PHONY: run test test-long bench lint image neve-send.pyz
 
 run: .venv/installed
 	@exec $(BIN)/neve-run --build-image
@@ -25,6 +26,7 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/start.py
 	$(BIN)/python tests/bench/claims.py
 	$(BIN)/python tests/bench/copies.py
+	$(BIN)/python tests/bench/reception.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
@@ -33,6 +35,9 @@ lint: .venv/installed-dev
 
 image: .venv/installed
 	images/singleuser/build.sh
+
+neve-send.pyz: .venv/installed
+	$(BIN)/python images/neve-send/build.py
 
 .venv/bin/uv:
 	@echo "making .venv and installing: a minute or two, the first time only"

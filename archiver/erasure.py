@@ -260,7 +260,7 @@ def _sweep(archive: Archive, seen: View, ending: list[Object]) -> tuple[bool, bo
     by_key = {o.key: o for o in ending}
     with archive.ledger.begin() as tx:
         tx.forget_findings(list(by_key))  # what was found damaged since is not kept either
-    stood = ended = False
+    stood = ended = _sweep_previews(archive, seen)
     for name, tier in archive.tiers.items():
         if tier.abort_uploads(f"{seen.dataset.prefix}/", by_key):
             stood = ended = True
@@ -270,6 +270,17 @@ def _sweep(archive: Archive, seen: View, ending: list[Object]) -> tuple[bool, bo
                 stood, ended = True, ended or name == policy.HOT
                 losses.end_versions(archive, tier, obj, versions, "It stood at the key of an erased file.")
     return stood, ended
+
+
+def _sweep_previews(archive: Archive, seen: View) -> bool:
+    """What was to be seen of erased files goes with them; returns whether there was any."""
+    tier = archive.tiers[policy.HOT]
+    with archive.ledger.read() as tx:
+        keys = [names.preview_key(seen.dataset.prefix, f.path_raw) for f in tx.erased_files(seen.dataset.id)]
+    standing = [(key, version.version_id) for key in keys for version in tier.standing(key)]
+    for key, version_id in standing:
+        tier.delete_version(key, version_id)
+    return bool(standing)
 
 
 def _finish(archive: Archive, erasure: Erasure, seen: View, ending: list[Object]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from archiver.ledger import Transaction
 from archiver.model import File, Member, MetadataState, ObjectKind
 
+_TELLING = ("nexus", "hdf5", "netcdf4", "netcdf3", "miniseed", "spec")
+
 
 def iso(**values: Any) -> dict[str, Any]:
     """Those values that are known; times as ISO 8601."""
@@ -20,15 +22,16 @@ def iso(**values: Any) -> dict[str, Any]:
 
 
 def summary(files: Sequence[File]) -> dict[str, Any]:
-    """What a dataset is as a whole, from its files: the earliest acquisition, the first title, the formats, the first metadata."""
+    """What a dataset is as a whole, from its files: the earliest acquisition, the formats, the first title and the first metadata, from
+    files that tell of a measurement before those that merely hold numbers or a picture."""
     times = sorted(datetime.fromisoformat(f.metadata["acquired_at"]) for f in files if f.metadata.get("acquired_at"))
-    good = [f for f in files if f.metadata_state is MetadataState.OK]
+    good = sorted((f for f in files if f.metadata_state is MetadataState.OK), key=lambda f: f.format not in _TELLING)
     kinds = [f.format for f in files if f.format]
     return {
         "size_bytes": sum(f.size_bytes for f in files),
         "file_count": len(files),
         "acquired_at": times[0] if times else None,
-        "title": next((str(f.metadata["title"]) for f in files if f.metadata.get("title")), None),
+        "title": next((str(f.metadata["title"]) for f in [*good, *files] if f.metadata.get("title")), None),
         "format": max(sorted(set(kinds)), key=kinds.count) if kinds else None,
         "metadata": good[0].metadata if good else {},
     }
@@ -66,6 +69,7 @@ def body(tx: Transaction, dataset_id: int) -> bytes:
                 "crc64nvme": f.crc64nvme,
                 "metadata_state": f.metadata_state,
                 "metadata": f.metadata,
+                **({"has_preview": True} if f.has_preview else {}),
             }
             for f in files
         ],

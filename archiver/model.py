@@ -323,6 +323,7 @@ class File:
     metadata_state: MetadataState
     metadata_error: str | None
     metadata: Mapping[str, Any]
+    has_preview: bool = False
 
 
 @dataclass(frozen=True)

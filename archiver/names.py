@@ -18,6 +18,7 @@ _MAX_PART_BYTES = 240
 MANIFESTS = ".neve/manifests/"
 LOCATIONS = ".neve/locations/"
 ERASURES = ".neve/erasures/"
+PREVIEWS = ".neve/previews/"
 _RESERVED = re.compile(r"NEVE-BUNDLE-\d+\.tar")
 _MANIFEST = re.compile(re.escape(MANIFESTS) + r"([^/]+/[^/]+/\d{4}/\d\d/[^/]+?)(?:\.json|/(\d+)\.json)")
 _UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
@@ -74,6 +75,11 @@ def key(dataset_prefix: str, path_raw: bytes) -> str:
 def bundle_key(dataset_prefix: str, number: int) -> str:
     """The key of a dataset's `number`th bundle."""
     return f"{dataset_prefix}/{BUNDLE_NAME.format(number=number)}"
+
+
+def preview_key(dataset_prefix: str, path_raw: bytes) -> str:
+    """The key of a file's preview, in hot's bucket."""
+    return f"{PREVIEWS}{dataset_prefix}/{hashlib.sha256(path_raw).hexdigest()[:32]}.json"
 
 
 def location_key(dataset_prefix: str) -> str:

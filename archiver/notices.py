@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from archiver import guards, outbox, policy
+from archiver import guards, outbox, policy, silence
 from archiver.archive import Archive
 from archiver.config import Settings
 from archiver.errors import PublicError
@@ -24,7 +24,7 @@ from archiver.people import HubPeople, People
 
 log = logging.getLogger(__name__)
 
-LEAVING, TROUBLE, HELD = "leaving-hot", "trouble", "drops-held"
+LEAVING, TROUBLE, HELD, SILENT = "leaving-hot", "trouble", "drops-held", "silent"
 _MOST_LISTED = 200
 _MOST_EVENTS = 1000
 # Numbers of events are given before they are visible: one may appear behind a number that was seen already (PostgreSQL).
@@ -207,7 +207,7 @@ def _restore_text(tx: Transaction, what: str, asked: Restore, dataset: Dataset) 
 
 def _admins(archive: Archive, people: People) -> None:
     with archive.ledger.read() as tx:
-        if not any(_for_admins(tx)):
+        if not any(_for_admins(tx)) and not _silent(tx, archive.settings):
             return
     admins = sorted(set(archive.settings.notices.admins) or people.admins())
     if not admins:
@@ -215,6 +215,8 @@ def _admins(archive: Archive, people: People) -> None:
     with archive.ledger.begin() as tx:
         asked, shouted, held = _for_admins(tx)
         today = f"{tx.at:%Y-%m-%d}"
+        for name, lines in _silent(tx, archive.settings).items():
+            _tell_admins(tx, archive, admins, f"{SILENT}#{name}", today, f"Nothing is heard of {name}", lines)
         for event in asked:
             _tell_admins(tx, archive, admins, f"{event.kind}#{event.id}", f"{event.at:%Y-%m-%d}", *_approval_text(tx, event))
         if held is not None:
@@ -238,6 +240,20 @@ def _for_admins(tx: Transaction) -> tuple[list[Event], list[Event], str | None]:
     approved = {n.kind for kind in _ADMINS for n in tx.notices_of(kind, tx.at - _FIRST_LOOK_BACK)}
     asked = [e for e in _new_events(tx, "notices-approvals", _ADMINS) if f"{e.kind}#{e.id}" not in approved]
     return asked, shouted, None if reminded else tx.note(guards.HOLD)
+
+
+def _silent(tx: Transaction, settings: Settings) -> dict[str, list[str]]:
+    """Instruments that should measure and are silent, each told of once a day."""
+    today = f"{tx.at:%Y-%m-%d}"
+    return {
+        instrument.name: [
+            f"Nothing was heard of the instrument {instrument.name} for {span.total_seconds() / 3600:.1f} hours, while it should measure.",
+            "",
+            "See that `neve watch` runs there and reaches the network. Nothing is lost: what it has waits in its folder.",
+        ]
+        for instrument, span in silence.silent(tx, settings.reception)
+        if not any(notice.day == today for notice in tx.notices_of(f"{SILENT}#{instrument.name}", tx.at - _FIRST_LOOK_BACK))
+    }
 
 
 def _tell_admins(

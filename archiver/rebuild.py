@@ -236,6 +236,7 @@ def _rows(
             metadata_state=MetadataState(file["metadata_state"]),
             metadata_error=file.get("metadata_error"),
             metadata=file["metadata"],
+            has_preview=file.get("has_preview", False),
         )
     for file in manifest.get("erased", ()):
         tx.again_file(

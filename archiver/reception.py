@@ -10,11 +10,10 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from archiver import arrivals, bundle, contents, manifest, names
 from archiver.archive import Archive
@@ -40,6 +39,7 @@ class Arrival:
     source: Source
     dataset_id: int
     path: str
+    path_raw: bytes
     transfer_id: int | None
 
 
@@ -118,15 +118,22 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
         chain = [] if first is None else tx.chain(first)
         known = [arrivals.known(tx, chain, source.path_raw, source.size_bytes) for source in sources]
     before = [_received(instrument, name, source, files) for source, files in zip(sources, known, strict=True)]
-    described = [{} if received else _described_by_itself(source) for source, received in zip(sources, before, strict=True)]
+    described = [
+        None if received else contents.described(source.path, names.text(source.path_raw), archive.settings.reception.zone)
+        for source, received in zip(sources, before, strict=True)
+    ]
     registered, dataset = [], None
     with archive.ledger.begin() as tx:
         for source, received, says in zip(sources, before, described, strict=True):
-            if received is not None:
-                registered.append(Arrival(source, received.dataset_id, received.path, None))
+            if received is not None or says is None:
+                assert received is not None
+                registered.append(Arrival(source, received.dataset_id, received.path, received.path_raw, None))
                 continue
             dataset = dataset or arrivals.tail(tx, project, instrument, name)  # opened for what is new only
             registered.append(_register_one(tx, dataset, source, says))
+    for arrival, says in zip(registered, described, strict=True):
+        if says is not None:
+            contents.keep_preview(archive, arrival.dataset_id, arrival.path_raw, says)
     return registered
 
 
@@ -143,11 +150,7 @@ def _received(instrument: str, name: str, source: Source, known: Sequence[File])
     return None
 
 
-def _described_by_itself(source: Source) -> dict[str, Any]:
-    return {"mtime": source.mtime, **contents.described(source.path, names.text(source.path_raw))}
-
-
-def _register_one(tx: Transaction, dataset: Dataset, source: Source, described: Mapping[str, Any]) -> Arrival:
+def _register_one(tx: Transaction, dataset: Dataset, source: Source, said: contents.Said) -> Arrival:
     path_raw, file = arrivals.free_path(tx, dataset.id, source.path_raw)
     if file is None:
         key = names.key(dataset.prefix, path_raw)
@@ -156,8 +159,8 @@ def _register_one(tx: Transaction, dataset: Dataset, source: Source, described: 
     else:  # an arrival that was cut short: it goes on with what the file is now
         file_id, object_id = file.id, file.object_id
         tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
-    tx.update_file(file_id, size_bytes=source.size_bytes, **described)
-    return Arrival(source, dataset.id, names.text(path_raw), _arrival_transfer(tx, object_id, source.path))
+    tx.update_file(file_id, size_bytes=source.size_bytes, mtime=source.mtime, **said.columns)
+    return Arrival(source, dataset.id, names.text(path_raw), path_raw, _arrival_transfer(tx, object_id, source.path))
 
 
 def _arrival_transfer(tx: Transaction, object_id: int, path: Path) -> int:

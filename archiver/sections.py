@@ -5,11 +5,12 @@ Law: an unknown key is refused. Durations are ISO 8601; sizes are bytes.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 
@@ -203,7 +204,25 @@ class ReceptionSettings(Section):
     parts_above_bytes: int = Field(16 * 2**20, ge=5 * 2**20, le=5 * 2**30, description="Larger files are sent in parts, which can be resumed.")
     quiet: timedelta = Field(timedelta(days=1), gt=timedelta(0), description="An open dataset into which nothing came for this long is closed.")
     max_open: timedelta = Field(timedelta(days=14), gt=timedelta(0), description="A dataset is closed after this long, whatever still comes.")
+    silent_after: dict[str, timedelta] = Field(
+        {}, description="By instrument (glob): admins and /health tell when nothing was heard of it for so long while it should measure."
+    )
+    measuring_days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
+        ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], description="Days on which instruments should measure."
+    )
+    measuring_from: time = Field(time(0, 0), description="From this time of the day on, in `zone`.")
+    measuring_until: time = Field(time(23, 59, 59), description="Until this time of the day.")
+    zone: str = Field("UTC", description="Time zone of the instruments (Europe/Paris): of the measuring hours, and of times in files that name none.")
     read_max_bytes: int = Field(64 * 2**30, ge=0, description="Files larger than this are not looked into for metadata.")
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{name!r} is no time zone; write it as Europe/Paris") from None
+        return name
 
 
 class LedgerSettings(Section):

@@ -329,6 +329,13 @@ class Tier:
             self.abort_uploads(key, {key})
         return str(answer.get("VersionId", "null"))
 
+    def read_text(self, key: str) -> str | None:
+        """A small text object of ours, as it is now; None when nothing stands there."""
+        try:
+            return self.begin_read(key, "null")().decode()
+        except Vanished:
+            return None
+
     def put_text(self, key: str, text: str) -> str:
         """Write a small text object, over whatever stands there (our stubs and markers only)."""
         answer = self._write("put_object", Key=key, Body=text.encode(), ContentType="text/plain; charset=utf-8")
@@ -570,6 +577,8 @@ class Tier:
             return NotReadable(f"{self.bucket}/{key}")
         if code in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
             return AlreadyThere(f"{self.bucket}/{key}")
+        if operation == "get_object" and code == "InvalidArgument":  # AWS's word for a version that cannot be
+            return None
         if code in _MISSING or (code == "NoSuchBucket" and operation in {"head_bucket", "list_objects_v2"}):
             return None
         hint = "Check the tier's bucket and the keys in the settings." if code in _SYSTEMIC else "It is tried again by itself."

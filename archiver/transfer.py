@@ -53,7 +53,7 @@ def run(archive: Archive, transfer: Transfer) -> Transfer:
 
     Returns it as it is then. Raises nothing that belongs to the transfer itself: that is recorded in it.
     """
-    while True:
+    while transfer.next_try_at <= archive.clock():
         before = transfer
         try:
             _step(archive, transfer)
@@ -67,6 +67,7 @@ def run(archive: Archive, transfer: Transfer) -> Transfer:
             return transfer
         if transfer.state is TransferState.FAILED:
             return transfer
+    return transfer
 
 
 def _read(archive: Archive, transfer_id: int) -> Transfer:

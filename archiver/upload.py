@@ -6,7 +6,7 @@ was read back and is what the sender told of. Every step can be asked for again 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -57,10 +57,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Sent:
-    """That all of a file was sent, and the SHA-256 (hex) of what was."""
+    """That all of a file was sent, the SHA-256 (hex) of what was, and the version that the store answered, where it did."""
 
     file_id: int
     sha256: str
+    version_id: str | None = None
 
 
 @dataclass
@@ -262,6 +263,10 @@ def _see_parts(archive: Archive, tier: Tier, step: _Step) -> None:
         with suppress(Vanished):
             step.parts = tier.parts_sent(step.transfer.key, step.upload.upload_id)
             return
+        there = tier.begin_look(step.transfer.key)()
+        if there is not None and there.size_bytes == step.file.size_bytes:  # made one object by a request whose answer was lost
+            step.parts = {number: Part(size, "") for number, size in _part_sizes(tier, step.file.size_bytes).items()}
+            return
     upload_id = tier.begin_upload(step.transfer.key, archive.settings.tiers[policy.HOT].storage_class)
     step.upload = Upload(step.transfer.id, step.upload.mark, upload_id, step.upload.expected_sha256, None)
 
@@ -327,7 +332,7 @@ def done(archive: Archive, sender: Sender, dataset_id: int, sent: Sequence[Sent]
     for one in sent:
         _fits(archive, *mine[one.file_id], one.sha256)
     under_way = {one.file_id: mine[one.file_id] for one in sent if mine[one.file_id][1].state is TransferState.COPYING}
-    versions = _completed(tier, under_way)
+    versions = _completed(tier, under_way, {one.file_id: one.version_id for one in sent if one.version_id is not None})
     for file_id in under_way.keys() - versions.keys():
         _clear_other(archive, tier, under_way[file_id])
     with archive.ledger.begin(sender.name) as tx:
@@ -362,8 +367,11 @@ def _fits(archive: Archive, file: File, under: Transfer, upload: Upload, sha256:
     raise error
 
 
-def _completed(tier: Tier, sent: dict[int, tuple[File, Transfer, Upload]]) -> dict[int, str]:
-    """The versions of those of which all is there, by file; what came in parts is made one object."""
+def _completed(tier: Tier, sent: dict[int, tuple[File, Transfer, Upload]], told: Mapping[int, str]) -> dict[int, str]:
+    """The versions of those of which all is there, by file; what came in parts is made one object.
+
+    `told`: versions that the store answered the senders. They are believed, as each is read back before it counts.
+    """
     versions: dict[int, str] = {}
     whole: dict[int, tuple[File, Transfer]] = {}
     for file_id, (file, under, upload) in sent.items():
@@ -374,8 +382,13 @@ def _completed(tier: Tier, sent: dict[int, tuple[File, Transfer, Upload]]) -> di
                     continue
                 versions[file_id] = tier.complete_upload(under.key, upload.upload_id, found)
                 continue
-            except (AlreadyThere, Vanished):
+            except AlreadyThere:
+                tier.abort_uploads(under.key, {under.key})  # by which it got there; what is there is looked at
+            except Vanished:
                 pass  # it was completed before, by a request whose answer was lost
+        elif file_id in told:
+            versions[file_id] = told[file_id]
+            continue
         whole[file_id] = (file, under)
     looked = _looked(tier, [under.key for _, under in whole.values()])
     for file_id, (file, under) in whole.items():

@@ -14,7 +14,7 @@ from archiver.auth import Hub, Identity
 from archiver.errors import NotAllowed, NotFound
 from archiver.keys import Sender
 from archiver.ledger import Transaction
-from archiver.model import Dataset, Restore
+from archiver.model import Dataset, File, Restore
 
 # For openapi.json only; the header is read by `auth.bearer`, which also takes the hub's own `token …`.
 _scheme = HTTPBearer(auto_error=False, description="A token of the hub with the scope that the route names.")
@@ -79,6 +79,18 @@ def visible_dataset(tx: Transaction, who: Identity, dataset_id: int) -> Dataset:
     if found is None or not who.sees(found.project):
         raise NotFound(f"There is no dataset number {dataset_id}.", "Look it up in the list of datasets.")
     return found
+
+
+def visible_file(tx: Transaction, who: Identity, file_id: int) -> tuple[Dataset, File]:
+    """The file and its dataset, if there is one and `who` may see it. Raises `NotFound`."""
+    file = tx.file(file_id)
+    unknown = NotFound(f"There is no file number {file_id}.", "Look it up in the dataset's list of files.")
+    if file is None:
+        raise unknown
+    try:
+        return visible_dataset(tx, who, file.dataset_id), file
+    except NotFound:
+        raise unknown from None
 
 
 def visible_restore(tx: Transaction, who: Identity, restore_id: int) -> Restore:

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from datetime import timedelta
 
+from archiver import silence
 from archiver.api import models
 from archiver.archive import Archive
 from archiver.errors import PublicError
@@ -45,13 +46,20 @@ class DrillFailed(PublicError):
     title = "The last drill failed"
 
 
+class InstrumentSilent(PublicError):
+    """Nothing is heard of an instrument that should measure."""
+
+    code = "instrument-silent"
+    title = "An instrument is silent"
+
+
 class Health:
     """The probes of one archive."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._probes: dict[str, Callable[[], object]] = {"ledger": archive.ledger.check_revision, "worker": self._worker}
-        self._probes |= {"copies": self._copies, "drills": self._drills}
+        self._probes |= {"copies": self._copies, "drills": self._drills, "instruments": self._instruments}
         self._probes |= {f"store of tier {name}": tier.ping for name, tier in archive.tiers.items()}
         self._pool = ThreadPoolExecutor(len(self._probes), thread_name_prefix="health")
         self._running: dict[str, Future[object]] = {}
@@ -97,6 +105,11 @@ class Health:
         with self._archive.ledger.read() as tx:
             for failed in tx.failed_drills():
                 raise DrillFailed(f"Drill {failed.id} from {failed.tier} failed: {failed.error}.", "`archiver drills` lists them.")
+
+    def _instruments(self) -> None:
+        with self._archive.ledger.read() as tx:
+            for instrument, span in silence.silent(tx, self._archive.settings.reception):
+                raise InstrumentSilent(f"Nothing was heard of {instrument.name} for {span}.", "See that `neve watch` runs there.")
 
     def close(self) -> None:
         """Begin no more probes; one that hangs is not waited for."""

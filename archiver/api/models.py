@@ -212,7 +212,15 @@ class File(BaseModel):
     metadata: dict[str, Any]
     metadata_state: MetadataState
     metadata_error: str | None
+    has_preview: bool = Field(description="Whether `files/{id}/preview` has something to show.")
     copies: list[Copy]
+
+
+class Preview(BaseModel):
+    """What there is to see of a file without opening it; at most 100 kB."""
+
+    png_base64: str | None = Field(description="A picture of at most 256 × 256 pixels.")
+    plot: dict[str, Any] | None = Field(description="Points to plot: `kind` is image, line or waveform; with axes, names and units.")
 
 
 class Files(BaseModel):

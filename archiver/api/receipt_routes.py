@@ -102,15 +102,5 @@ class Receipt(BaseModel):
 def file_receipt(who: Reader, archive: Here, file_id: models.Id) -> dict[str, Any]:
     """A file's copies, their proofs, and its part of the dataset's history, to be verified by anyone. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
-        file = tx.file(file_id)
-        if file is None:
-            raise _unknown(file_id)
-        try:
-            dataset = access.visible_dataset(tx, who, file.dataset_id)
-        except NotFound:
-            raise _unknown(file_id) from None
+        dataset, file = access.visible_file(tx, who, file_id)
         return receipt.receipt(tx, archive.settings, dataset, file)
-
-
-def _unknown(file_id: int) -> NotFound:
-    return NotFound(f"There is no file number {file_id}.", "Look it up in the dataset's list of files.")

@@ -5,12 +5,13 @@ Law: who may see what is part of each query; another project's number has the sa
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from archiver import credentials, describe
+from archiver import contents, credentials, describe
 from archiver.api import access, listing, models
 from archiver.api.access import Anybody, Here, Reader
 from archiver.api.health import Health
@@ -73,6 +74,17 @@ def files(who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[mo
     with archive.ledger.read() as tx:
         page = listing.files(tx, archive.settings, access.visible_dataset(tx, who, dataset_id).id, asked.limit, asked.cursor)
         return {"items": page.items, "next_cursor": page.next_cursor}
+
+
+@api.get("/files/{file_id}/preview", tags=["datasets"], response_model=models.Preview, responses=declared(NotFound, StoreUnavailable))
+def preview(who: Reader, archive: Here, file_id: models.Id) -> dict[str, Any]:
+    """What there is to see of a file, in whatever tier it is. Scope `custom:archiver:read`."""
+    with archive.ledger.read() as tx:
+        found, file = access.visible_file(tx, who, file_id)
+    seen = contents.preview(archive, found, file)
+    if seen is None:
+        raise NotFound(f"There is no preview of {file.path}.", "Read the file itself.")
+    return {"png_base64": base64.b64encode(seen.png).decode() if seen.png else None, "plot": seen.plot}
 
 
 @api.get("/datasets/{dataset_id}/events", tags=["datasets"], response_model=models.Events, responses=_NOT_FOUND)

@@ -148,7 +148,7 @@ class SentFile(Asked):
 
     file_id: FileId
     sha256: Sha256
-    version_id: str | None = Field(None, max_length=1024, description="What the store called it; it is asked again.")
+    version_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,1024}$", description="The version that the store answered a PUT of the whole.")
 
 
 class SentFiles(Asked):
@@ -280,7 +280,7 @@ def begin_uploads(who: Sending, archive: Here, dataset_id: models.Id, asked: Wan
 @api.post("/datasets/{dataset_id}/uploads/done", response_model=DoneItems, responses=declared(NotFound, ChecksumMismatch, StoreUnavailable))
 def uploads_done(who: Sending, archive: Here, dataset_id: models.Id, said: SentFiles) -> dict[str, Any]:
     """Say that all of these files was sent: from now on they are proven. An instrument's key, or scope `custom:archiver:ingest`."""
-    states = upload.done(archive, who, dataset_id, [Sent(one.file_id, one.sha256) for one in said.files])
+    states = upload.done(archive, who, dataset_id, [Sent(one.file_id, one.sha256, one.version_id) for one in said.files])
     return {"items": [{"file_id": one.file_id, "state": states[one.file_id]} for one in said.files]}
 
 

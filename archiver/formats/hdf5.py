@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from itertools import islice
 from math import prod
 from typing import Any
@@ -18,7 +19,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from archiver.formats.reading import Reading, Unreadable, bounded, plain, text, type_name, without_blanks
+from archiver.formats import arrays
+from archiver.formats.preview import Preview
+from archiver.formats.reading import Reading, Source, Unreadable, bounded, cut_off, plain, text, type_name, without_blanks
+from archiver.formats.times import Moment, parse
 
 CHILDREN_MAX = 2_000  # links of one group that are looked at
 OBJECTS_MAX = 20_000  # of one file; the largest real files have some thousands
@@ -26,6 +30,8 @@ DEPTH_MAX = 12  # groups below one another; NeXus needs six
 LINKS_MAX = 16  # soft links that lead to one object
 VALUE_MAX_BYTES = 2**20  # of a value or attribute that is read at all
 CHUNK_MAX_BYTES = 16 * 2**20  # a chunk is unpacked whole, however little of it is wanted
+DRAWN_CHUNK_MAX_BYTES = 256 * 2**20  # the same for a preview: one frame of the largest detectors
+OWN_FILTERS = (32000,)  # above 255 stand the filters that others registered; h5py brings this one (LZF)
 DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)  # what h5py raises on it, according to where it lies
 LENGTH_MAX_BYTES = 2**50  # a header that announces more is damaged, not of a file that was cut off
 TREE_MAX = 300  # objects of a plain HDF5 file that are listed
@@ -47,6 +53,7 @@ class Document:
     """An open file and what is left of the budget for looking at it."""
 
     file: Any
+    zone: tzinfo = UTC
     objects_left: int = OBJECTS_MAX
     cut: list[str] = field(default_factory=list)
 
@@ -164,6 +171,34 @@ class Document:
         found = self.child(group, name)
         return plain(self.array(found)) if isinstance(found, h5py.Dataset) else None
 
+    def moment(self, value: Any) -> Moment | None:
+        """The time that a value names, in the zone of this file's instrument if it names none."""
+        return parse(value, self.zone)
+
+    def drawable(self, found: Any, name: str) -> arrays.Array | None:
+        """A dataset of numbers as one to draw; None if it has none or they lie elsewhere."""
+        if not isinstance(found, h5py.Dataset):
+            return None
+        try:
+            if found.shape is None or found.external or found.is_virtual or found.dtype.kind not in "iufb":
+                return None
+            chunk_bytes = prod(found.chunks or (0,)) * found.dtype.itemsize
+            packed = found.id.get_create_plist()
+            foreign = any(255 < packed.get_filter(index)[0] not in OWN_FILTERS for index in range(packed.get_nfilters()))
+            said = self.attribute(found, "units"), self.attribute(found, "calendar")
+        except DAMAGE:
+            return None
+
+        def read(select: tuple[Any, ...]) -> Any:
+            if chunk_bytes > DRAWN_CHUNK_MAX_BYTES:
+                raise Unreadable(f"{text(name)} lies in chunks of {chunk_bytes:,} bytes; no preview unpacks more than {DRAWN_CHUNK_MAX_BYTES:,}.")
+            if foreign:
+                import hdf5plugin  # noqa: F401, PLC0415  the filters of detectors: loaded for those who use them
+            return found[select]
+
+        units, calendar = (value if isinstance(value, str) else None for value in said)
+        return arrays.Array(text(name), found.shape, found.dtype, read, units, calendar or "standard")
+
     def shape_of(self, found: Any) -> dict[str, Any]:
         """Shape, type and units of a dataset, or where it lies."""
         if isinstance(found, Elsewhere):
@@ -198,10 +233,7 @@ def _in_words(reason: str) -> str:
         there, user_block, told = (int(number) for number in cut.groups())
         if told > LENGTH_MAX_BYTES:
             return f"The file's header is damaged: it announces {told:,} bytes, {there + user_block:,} are there."
-        return (
-            f"The file is cut off: its header announces {told:,} bytes, {there + user_block:,} are there. "
-            "It was probably copied before it was complete, or the transfer stopped."
-        )
+        return cut_off(told, there + user_block)
     if "already open for write" in reason or "h5clear" in reason:
         return "The program that wrote the file never closed it, so HDF5 refuses to open it. The data may be whole; `h5clear -s` on a copy opens it."
     if "version" in reason:
@@ -214,39 +246,46 @@ def _short(reason: str) -> str:
     return text(inner.group(1) if inner else reason)[:200]
 
 
-def read(path: str) -> Reading:
-    """Metadata of the HDF5 file at `path`. Raises `Unreadable`."""
+def read(source: Source) -> Iterator[Reading | Preview]:
+    """Metadata and preview of an HDF5 file. Raises `Unreadable`."""
     from archiver.formats import netcdf, nexus  # noqa: PLC0415  they build on this module
 
-    file, remark = _open(path)
+    file, remark = _open(source.path)
     with file:
-        document = Document(file)
+        document = Document(file, source.zone)
         try:
-            found = nexus.read(document) or netcdf.read_hdf5(document) or _plain_hdf5(document)
+            found, draw = nexus.read(document) or netcdf.read_hdf5(document) or _plain_hdf5(document)
         except DAMAGE as error:
             raise Unreadable(f"The file can be opened, but its structure is damaged. (HDF5 says: {_short(str(error))})") from None
         if remark:
             found.metadata["remark"] = remark
         if document.cut:
             found.metadata["cut"] = document.cut
-    return replace(found, metadata=bounded(found.metadata))
+        yield replace(found, metadata=bounded(found.metadata))
+        if preview := draw():
+            yield preview
 
 
-def _plain_hdf5(document: Document) -> Reading:
-    """An HDF5 file of no convention that we know: its root attributes and its tree."""
+def _plain_hdf5(document: Document) -> tuple[Reading, Callable[[], Preview | None]]:
+    """An HDF5 file of no convention that we know: its root attributes and its tree; its largest array to see."""
     tree: list[dict[str, Any]] = []
     document.objects_left = OBJECTS_MAX  # looking for dimension scales has used some
     groups = datasets = 0
+    largest: arrays.Array | None = None
     for path, found in document.walk(document.file):
         is_group = isinstance(found, h5py.Group)
         groups, datasets = groups + is_group, datasets + (not is_group)
         if len(tree) < TREE_MAX:
             tree.append({"path": f"/{text(path)}", **({"kind": "group"} if is_group else document.shape_of(found))})
+        candidate = document.drawable(found, path)
+        if candidate and candidate.is_drawable() and (largest is None or prod(candidate.shape) > prod(largest.shape)):
+            largest = candidate
     if groups + datasets > TREE_MAX:
         document.note(f"tree: {TREE_MAX} of {groups + datasets} objects shown")
     attributes = document.attributes(document.file)
     title = next((attributes[key] for key in ("title", "Title", "TITLE") if isinstance(attributes.get(key), str)), None)
-    return Reading("hdf5", title, None, without_blanks({"attributes": attributes, "groups": groups, "datasets": datasets, "tree": tree}))
+    said = without_blanks({"attributes": attributes, "groups": groups, "datasets": datasets, "tree": tree})
+    return Reading("hdf5", title, None, said), lambda: arrays.preview(largest, []) if largest else None
 
 
 def numbers(values: Any) -> Any:

@@ -6,6 +6,7 @@ is three lists (NetCDF Classic Format Specification, Unidata). Law: a count is b
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from math import prod
@@ -90,6 +91,8 @@ class _Cursor:
         for _ in range(self.list_length(_ATTRIBUTE)):
             name, dtype = self.name(), self.dtype()
             length_bytes = self.count() * dtype.itemsize
+            if length_bytes > self.size_bytes:
+                raise Unreadable(_DAMAGED)
             if length_bytes > _ATTRIBUTE_MAX_BYTES:
                 self.file.seek(length_bytes + -length_bytes % 4, 1)
                 continue
@@ -149,3 +152,24 @@ def element(file: BinaryIO, variable: Variable, index: int) -> float | None:
         return float(np.frombuffer(raw, variable.dtype)[0]) if len(raw) == variable.dtype.itemsize else None
     except (ValueError, OverflowError, OSError, struct.error):
         return None
+
+
+def part(file: BinaryIO, variable: Variable, select: tuple[Any, ...]) -> np.ndarray[Any, Any]:
+    """The values that `select` (a slice or index per dimension) takes of a variable. Raises ValueError where they are not there."""
+    inner = [variable.dtype.itemsize]
+    for edge in reversed(variable.shape[1:]):
+        inner.insert(0, inner[0] * edge)
+    strides = tuple([variable.step, *inner[1:]] if variable.step is not None else inner)
+    # A frame of a long series lies far into the file: only what is between its first and last byte is mapped.
+    first, shape, left = variable.begin, list(variable.shape), list(select)
+    for place, chosen in enumerate(select):
+        start, stop = (chosen.start or 0, chosen.stop or shape[place]) if isinstance(chosen, slice) else (chosen, chosen + 1)
+        first += start * strides[place]
+        shape[place], left[place] = stop - start, slice(None, None, chosen.step) if isinstance(chosen, slice) else 0
+    length = sum((edge - 1) * stride for edge, stride in zip(shape, strides, strict=True)) + variable.dtype.itemsize
+    begin = first // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    with mmap.mmap(file.fileno(), first - begin + length, access=mmap.ACCESS_READ, offset=begin) as mapped:
+        whole: np.ndarray[Any, Any] = np.ndarray(tuple(shape), variable.dtype, mapped, first - begin, strides)
+        taken = np.array(whole[tuple(left)])
+        del whole  # or the map could not be closed
+    return taken.astype(variable.dtype.newbyteorder("="))

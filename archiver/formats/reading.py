@@ -1,5 +1,7 @@
-"""What a format module hands back, and how values from a file become JSON. Runs in the child process of `sandbox`.
+"""What a format module is given and hands back, and how values from a file become JSON. Runs in the child process of `sandbox`.
 
+A format module has `read(source)`, a generator: first a `Reading`, then, if there is something to see, a `Preview`, while the file
+is open once. Whatever goes wrong after the first step costs the preview only.
 Law: JSON-ready and bounded. No NaN, bytes or numpy objects; text is cleaned and cut; the whole stays below METADATA_MAX_BYTES,
 and `cut` says in words what was left out.
 """
@@ -8,15 +10,39 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 TEXT_MAX = 500  # characters of one text; a title longer than this is a document
 ARRAY_MAX = 16  # elements of an attribute's array that are shown
 METADATA_MAX_BYTES = 60_000  # of the metadata as ASCII JSON: a row of the ledger, not a copy of the file
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file to read, open as `descriptor`, and the `zone` of times that name none.
+
+    By descriptor: the C libraries need no opinion on names that are not UTF-8, and relative links lead nowhere.
+    """
+
+    descriptor: int
+    zone: tzinfo = UTC
+
+    @property
+    def path(self) -> str:
+        return f"/dev/fd/{self.descriptor}"
+
+    @property
+    def size_bytes(self) -> int:
+        return os.fstat(self.descriptor).st_size
+
+    def open(self) -> BinaryIO:
+        return Path(self.path).open("rb")
 
 
 @dataclass(frozen=True)
@@ -28,6 +54,10 @@ class Reading:
     acquired_at: datetime | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+
+class NotOfThisFormat(Exception):
+    """Seen whole, the file is not what its beginning promised: no damage, only nothing that we know."""
 
 
 class Unreadable(Exception):
@@ -67,6 +97,14 @@ def plain(value: Any) -> Any:  # noqa: PLR0911  one line per kind of value
     if isinstance(value, complex | np.complexfloating):
         return str(value)
     return None
+
+
+def cut_off(announced_bytes: int, there_bytes: int) -> str:
+    """The sentence for a file that ends before its own header says so."""
+    return (
+        f"The file is cut off: its header announces {announced_bytes:,} bytes, {there_bytes:,} are there. "
+        "It was probably copied before it was complete, or the transfer stopped."
+    )
 
 
 def without_blanks(record: dict[str, Any]) -> dict[str, Any]:

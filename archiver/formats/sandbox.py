@@ -1,8 +1,8 @@
 """Children that read files nobody has checked. A crash, a loop or a hunger for memory costs the child, never the caller.
 
 A child (`python -m archiver.formats`) is kept warm, because starting one costs half a second and a dataset may have thousands of
-files. It answers one line of JSON per line of JSON, has no secrets in its environment, cannot write files, and is bounded in
-memory and time. One call has one child to itself; calls from several threads get several.
+files. It answers a line of JSON by one or two (what a file says; its preview), has no secrets in its environment, cannot write
+files, and is bounded in memory and time. One call has one child to itself; calls from several threads get several.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ START_LIMIT_S = 60.0  # imports, on a machine that is busy
 FILES_PER_CHILD = 1_000  # then a new one, so that what the C libraries leak stays small
 IDLE_MAX = 2  # children kept warm
 ANSWER_MAX_BYTES = 2**20
+PREVIEW_LIMIT_S = 10.0  # for drawing one file; nobody waits longer for a picture
 
 
 class ChildFailed(Exception):
@@ -75,6 +76,10 @@ class Child:
             self._process.stdin.write(json.dumps(request).encode("ascii") + b"\n")
         except OSError:
             raise ChildFailed(self._death()) from None
+        return self._answer(limit_s)
+
+    def more(self, limit_s: float) -> dict[str, Any]:
+        """The next line of the answer. Raises `ChildFailed`, as `ask` does."""
         return self._answer(limit_s)
 
     def _answer(self, limit_s: float) -> dict[str, Any]:
@@ -126,8 +131,11 @@ _idle: list[Child] = []
 _lock = threading.Lock()
 
 
-def ask(request: dict[str, Any], limit_s: float) -> dict[str, Any]:
-    """A child's answer. Raises `ChildFailed` with the reason in words."""
+def ask(request: dict[str, Any], limit_s: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A child's answer, and the preview that followed it. Raises `ChildFailed` with the reason in words.
+
+    A preview that kills or holds the child costs itself only: then `error` stands in its place.
+    """
     while True:
         with _lock:
             child = _idle.pop() if _idle else None
@@ -144,13 +152,24 @@ def ask(request: dict[str, Any], limit_s: float) -> dict[str, Any]:
         except BaseException:
             child.end()
             raise
+        seen = _preview(child, min(PREVIEW_LIMIT_S, limit_s)) if answer.get("preview_follows") else {}
         with _lock:
-            keep = len(_idle) < IDLE_MAX and child.served < FILES_PER_CHILD and not answer.get("last")
+            keep = len(_idle) < IDLE_MAX and child.served < FILES_PER_CHILD and not (answer.get("last") or seen.get("last"))
             if keep:
                 _idle.append(child)
         if not keep:
             child.end()
-        return answer
+        return answer, seen
+
+
+def _preview(child: Child, limit_s: float) -> dict[str, Any]:
+    try:
+        return child.more(limit_s)
+    except ChildFailed as error:
+        return {"error": f"No preview could be drawn: {error}.", "last": True}
+    except BaseException:
+        child.end()
+        raise
 
 
 @atexit.register

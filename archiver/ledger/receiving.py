@@ -15,6 +15,7 @@ from archiver.ledger import tables as t
 from archiver.ledger.base import Base, batches
 from archiver.model import DatasetState, FileState, MetadataState, TransferState
 
+_MANY = 100_000
 _UPLOADS = t.transfer.c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)
 
 
@@ -94,6 +95,36 @@ class Receiving(Base):
             self.connection.execute(sa.update(t.dataset).where(t.dataset.c.id == dataset.id).values(closing_at=self.at))
             self.event(dataset.id, "dataset.closing", {})
             self.committed_states.append("dataset.closing")
+
+    def left_open(self, *, quiet_since: datetime | None = None, opened_before: datetime | None = None) -> list[model.Dataset]:
+        """Datasets that a sender opened and has not closed: in which nothing was written since then, or that were opened before."""
+        c, e = t.dataset.c, t.event.c
+        select = sa.select(t.dataset).where(c.state == DatasetState.OPEN, c.closing_at.is_(None), c.opened_by.is_not(None))
+        if quiet_since is not None:
+            select = select.where(~sa.exists().where(e.dataset_id == c.id, e.at > quiet_since))
+        if opened_before is not None:
+            select = select.where(c.received_at <= opened_before)
+        return self._all(model.Dataset, select.order_by(c.id))
+
+    def forget_arrivals(self, dataset_id: int) -> list[str]:
+        """Files that were to come from outside, and of which not all was sent, are no part of the dataset any more; returns their keys."""
+        self.hold_still(dataset_id)
+        unsent = (TransferState.PLANNED, TransferState.COPYING, TransferState.FAILED, TransferState.QUARANTINED)
+        gone = [
+            under
+            for under in self.not_received([dataset_id], 0, _MANY)
+            if under.transfer is not None and under.transfer.state in unsent and (under.transfer.source_uri or "").startswith(model.UPLOAD_URI)
+        ]
+        if not gone:
+            return []
+        self.events_of(dataset_id, "file.forgotten", [{"path": one.file.path, "size_bytes": one.file.size_bytes} for one in gone])
+        for part in batches([one.file.object_id for one in gone]):
+            transfers = sa.select(t.transfer.c.id).where(t.transfer.c.object_id.in_(part))
+            self.connection.execute(sa.delete(t.upload).where(t.upload.c.transfer_id.in_(transfers)))
+            self.connection.execute(sa.delete(t.transfer).where(t.transfer.c.object_id.in_(part)))
+            self.connection.execute(sa.delete(t.file).where(t.file.c.object_id.in_(part)))
+            self.connection.execute(sa.delete(t.object_).where(t.object_.c.id.in_(part)))
+        return [one.transfer.key for one in gone if one.transfer is not None]
 
     def closings(self) -> int:
         """How many open datasets shall close."""

@@ -177,6 +177,7 @@ file = sa.Table(
     _state(model.MetadataState, "metadata_state"),
     _text("metadata_error", nullable=True),
     sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("has_preview", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("dataset_id", "path_raw"),
     sa.Index(None, "object_id"),
     sa.Index("ix_file_unread", "id", sqlite_where=sa.text(_UNREAD), postgresql_where=sa.text(_UNREAD)),

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from archiver import auth, describe
+from archiver import auth, contents, describe
 from archiver.api import access, listing, models
 from archiver.api.access import Here, TheHub
 from archiver.api.problems import headers_for, public
@@ -198,6 +198,17 @@ def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: 
         may_restore=auth.RESTORE in visitor.identity.scopes,
         live=_runs(item),
     )
+
+
+@router.get("/files/{file_id}/preview.png")
+def preview_png(archive: Here, visitor: Reading, file_id: models.Id) -> Response:
+    """A file's picture."""
+    with archive.ledger.read() as tx:
+        found, file = access.visible_file(tx, visitor.identity, file_id)
+    seen = contents.preview(archive, found, file)
+    if seen is None or seen.png is None:
+        raise NotFound("There is no picture of this file.", "Read the file itself.")
+    return Response(seen.png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.get("/datasets/{dataset_id}/row")

@@ -1,4 +1,4 @@
-"""`neve …`: credentials and status, on an instrument's machine or in a notebook's terminal.
+"""`neve …`: sending, credentials and status, on an instrument's machine or in a notebook's terminal.
 
 Law: 0 done, 1 something failed, 2 wrong use; an error is one sentence on stderr, never a traceback. `--json` prints one JSON document only.
 """
@@ -17,6 +17,8 @@ import typer
 from neve import records
 from neve.client import connect
 from neve.errors import NeveError, WrongUse
+from neve.send.commands import send_command
+from neve.send.watch_command import watch_command
 from neve.wording import duration_text, size_text, tier_text, time_text, utc_json
 
 app = typer.Typer(
@@ -25,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command("send")(send_command)
+app.command("watch")(watch_command)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 

@@ -25,7 +25,7 @@ _PAGE = 200  # the most that the API gives at once
 T = TypeVar("T")
 
 
-class _Bearer(httpx.Auth):
+class Bearer(httpx.Auth):
     """Puts the token on each request. An object of its own, so that it is in no default header that might be printed."""
 
     def __init__(self, token: str) -> None:
@@ -43,7 +43,7 @@ class Client:
     """
 
     def __init__(self, url: str | None = None, token: str | None = None, *, timeout_s: float = 15, retries: int = 3) -> None:
-        self.url = _checked_url(url or os.environ.get("NEVE_API_URL", ""))
+        self.url = checked_url(url or os.environ.get("NEVE_API_URL", ""))
         token = (token or os.environ.get("JUPYTERHUB_API_TOKEN", "")).strip()
         if not token:
             raise NotSignedIn("There is no token to sign in with ($JUPYTERHUB_API_TOKEN).", "Open this in a notebook of the hub, or give token=….")
@@ -53,7 +53,7 @@ class Client:
         retry = Retry(total=retries, allowed_methods=["GET"], backoff_factor=0.3, max_backoff_wait=5, total_timeout=10)
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1/",
-            auth=_Bearer(token),
+            auth=Bearer(token),
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5)),
             transport=RetryTransport(retry=retry),
             headers={"Accept": "application/json"},
@@ -225,14 +225,15 @@ class Client:
         return []
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """An archiver's address in its plain form; raises NotConfigured where it can be none."""
     if not url:
         raise NotConfigured("Nobody said where the archiver is ($NEVE_API_URL).", "Open this in a notebook of the hub, or give url=….")
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise NotConfigured(f"{url!r} is no address of an archiver.", "It looks like https://data.example.org/services/archiver.")
     if parts.username or parts.password:
-        raise NotConfigured("The archiver's address holds a user name or password.", "Give the token as token=…, the address without it.")
+        raise NotConfigured("The archiver's address holds a user name or password.", "Give the token or key apart from it.")
     return quote(url, safe=":/%[]@-._~").rstrip("/")
 
 

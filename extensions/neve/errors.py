@@ -87,6 +87,19 @@ class OverQuota(Conflict):
     code = "over-quota"
 
 
+class TooLarge(NeveError):
+    """A file is over the largest size that is received. The sentence names both."""
+
+    code = "too-large"
+
+
+class ChecksumMismatch(WrongUse):
+    """Bytes are not what their checksum says. The sentence names both sums."""
+
+    code = "checksum-mismatch"
+    exit_code = 1
+
+
 class NoRoom(Conflict):
     """More is asked for than fast storage could hold if it held nothing else."""
 
@@ -181,6 +194,7 @@ class NotReadyInTime(NeveError, TimeoutError):
 
 _OF_THE_ARCHIVER: tuple[type[NeveError], ...] = (
     WrongUse, NotSignedIn, NotAllowed, NotFound, Ambiguous, Conflict, OverQuota, NoRoom, QuoteExpired, QuoteChanged, StoreUnavailable,
+    TooLarge, ChecksumMismatch,
 )  # fmt: skip
 _BY_CODE = {kind.code: kind for kind in _OF_THE_ARCHIVER}
 _BY_STATUS: dict[int, type[NeveError]] = {400: WrongUse, 401: NotSignedIn, 403: NotAllowed, 404: NotFound, 409: Conflict, 422: WrongUse}

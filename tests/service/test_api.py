@@ -42,6 +42,7 @@ ROUTES = {
     ("post", "/api/v1/erasures/{erasure_id}/approve"),
     ("post", "/api/v1/erasures/{erasure_id}/withdraw"),
     ("get", "/api/v1/files/{file_id}/receipt"),
+    ("get", "/api/v1/files/{file_id}/preview"),
     ("get", "/api/v1/instrument"),
     ("post", "/api/v1/instrument/report"),
     ("post", "/api/v1/datasets"),
@@ -643,7 +644,7 @@ def test_health(site):
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "ok"
     assert {c["name"] for c in answer.json()["checks"]} == {
-        "ledger", "worker", "copies", "drills", "store of tier hot", "store of tier archive", "store of tier deep",
+        "ledger", "worker", "copies", "drills", "instruments", "store of tier hot", "store of tier archive", "store of tier deep",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -225,6 +226,27 @@ def test_admins_are_told_of_approvals_trouble_and_held_drops(place: Place):
     place.turn(days=1)
     place.tell()
     assert place.told("boss")[4:] == ["Drops are held"], "each day, as long as it is so"
+
+
+def test_admins_are_told_of_a_silent_instrument_once_a_day(place: Place):
+    reception = place.archive.settings.reception.model_copy(update={"silent_after": {"*": timedelta(hours=12), "sa*": timedelta(hours=6)}})
+    place.archive = replace(place.archive, settings=place.archive.settings.model_copy(update={"reception": reception}))
+    with place.archive.ledger.begin() as tx:
+        tx.see_instrument("saxs")
+    place.turn(hours=5)
+    place.tell()
+    assert place.told("boss") == []
+    place.turn(hours=2)
+    for _ in range(3):
+        place.tell()
+        place.turn(hours=1)
+    assert place.told("boss") == ["Nothing is heard of saxs"]
+    with place.archive.ledger.begin() as tx:
+        assert "7.0 hours" in tx.messages("boss", 1)[0].body["text"]
+        tx.see_instrument("saxs")
+    place.turn(days=1)
+    place.tell()
+    assert place.told("boss")[1:] == ["Nothing is heard of saxs"]
 
 
 def test_admins_can_be_named_by_setting(tmp_path, smtp_sink):

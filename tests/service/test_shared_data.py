@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fixtures.archive import Bench
+from fixtures.door import Door
 from fixtures.processes import REPO
 from fixtures.requirements import require
+from neve.send.reception import Reception
+from neve.send.sender import send
+from neve.send.source import scan
 
 from archiver import app, restore
 from archiver.check import check
-from archiver.model import MetadataState, RestoreState
+from archiver.model import Dataset, MetadataState, RestoreState
 
 DATA = REPO.parent / "shared" / "data"
-SUFFIXES = {".h5", ".hdf5", ".nxs", ".nc"}
+INSIDE = {
+    "csv/airports.csv": "csv ok",
+    "csv/seattle-temps.csv": "csv ok",
+    "csv/seattle-weather.csv": "csv ok",
+    "netcdf/eraint_uvz.nc": "netcdf3 ok",
+    "netcdf/tiny.nc": "netcdf3 ok",
+    "nexus/APS/AgBehenate_228.hdf5": "nexus ok",
+    "nexus/APS/mts_0347.mda": "None none",
+    "nexus/APS/mts_0347.xml": "None none",
+    "nexus/DLS/p45-1168.nxs": "nexus ok",
+    "nexus/DLS/thaumatin_integrated.nxs": "nexus ok",
+    "nexus/SLS/Sample_Image_2021-03-16_095.hdf5": "nexus ok",
+    "nexus/SLS/Sample_Stack_2021-03-16_128.hdf5": "nexus ok",
+    "nexus/code/NXtest.h5": "nexus ok",
+    "nexus/code/dmc01.hdf": "hdf4 none",
+    "nexus/nxpdb/4n8z.h5": "nexus ok",
+    "seismic/IU.ANMO.00.BHZ.mseed": "miniseed ok",
+    "seismic/corrupt_one_extra_byte_at_end.mseed": "miniseed failed",
+    "seismic/int32_Steim2_littleEndian.mseed": "miniseed ok",
+    "seismic/microsecond_wrap.mseed": "miniseed failed",
+    "seismic/not.mseed": "None none",
+    "seismic/two_channels.mseed": "miniseed ok",
+    "spec/EXAFS_Ge.dat": "columns ok",
+    "spec/Steel.spe": "mca ok",
+}
+"""What each says it is; what each says of itself in full: tests/unit/formats."""
+ACQUIRED = {
+    "IU.ANMO.00.BHZ.mseed": "2010-02-27T06:29:59.819538+00:00",
+    "APS/AgBehenate_228.hdf5": "2011-10-23T20:28:20+00:00",
+    "code/NXtest.h5": "2009-02-20T09:05:48+00:00",
+}
 
 
 @pytest.fixture
@@ -23,12 +58,25 @@ def folders() -> list[Path]:
     return sorted(path for path in DATA.iterdir() if path.is_dir())
 
 
-def test_every_file_comes_back_from_deep_byte_for_byte(bench: Bench, folders: list[Path]):
+def received(way: str, door: Door, folder: Path) -> Dataset:
+    """Have a folder received, from the server's disk or over the network."""
+    if way == "ingest":
+        return app.ingest(door.bench.archive, "snow", "saxs", folder.name, [folder])[0][0]
+    with closing(Reception(door.url, door.key)) as reception, door.working():
+        outcome = send(reception, None, "snow", folder.name, scan([folder], lambda _skipped: None))
+    assert (outcome.failed, outcome.state) == (0, "closed")
+    with door.bench.archive.ledger.read() as tx:
+        return tx.dataset(outcome.dataset.id)
+
+
+@pytest.mark.parametrize("way", ["ingest", "send"])
+def test_every_file_comes_back_from_deep_byte_for_byte(way: str, door: Door, folders: list[Path]):
+    bench = door.bench
     contents: dict[str, dict[str, bytes]] = {}
     datasets = {}
     for folder in folders:
         contents[folder.name] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        datasets[folder.name] = app.ingest(bench.archive, "snow", "saxs", folder.name, [folder])[0][0]
+        datasets[folder.name] = received(way, door, folder)
     assert sum(len(files) for files in contents.values()) >= 20
     bench.settle()
     assert check(bench.archive) == []
@@ -46,13 +94,12 @@ def test_every_file_comes_back_from_deep_byte_for_byte(bench: Bench, folders: li
         assert {f.path for f in files[name]} == set(expected)
         for path, content in expected.items():
             assert bench.read(datasets[name], path) == content, (name, path)
-    known = {(name, f.path): f for name in files for f in files[name] if Path(f.path).suffix in SUFFIXES}
-    assert known
-    for (name, path), file in known.items():
-        assert file.format in {"nexus", "hdf5", "netcdf3", "netcdf4"}, (name, path, file)
-        assert (file.metadata_state is MetadataState.FAILED) == (file.metadata_error is not None), (name, path)
-    assert [path for (_, path), file in known.items() if file.metadata_state is MetadataState.OK]
-    assert all(f.metadata_state is MetadataState.NONE for f in files["csv"])
+    for name in contents:
+        for file in files[name]:
+            assert (file.metadata_state is MetadataState.FAILED) == (file.metadata_error is not None), (name, file.path)
+    assert {f"{name}/{f.path}": f"{f.format} {f.metadata_state}" for name in contents for f in files[name]} == INSIDE
+    acquired = {f.path: f.metadata["acquired_at"] for f in (*files["seismic"], *files["nexus"]) if f.path in ACQUIRED}
+    assert acquired == ACQUIRED
     assert check(bench.archive) == []
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import Any
 
+import h5py
 import httpx
 import pytest
 from fixtures.door import Door
+
+from archiver import closing, erasure, names
+from archiver.check import check
+from archiver.model import DatasetState
+from archiver.storage import Tier
 
 MIB = 2**20
 
@@ -273,3 +281,136 @@ def test_reports_are_kept_for_admins(door: Door):
         instrument = tx.instrument("saxs")
     assert instrument.seen_at == door.bench.now
     assert instrument.report is not None and instrument.report["waiting"] == 3
+
+
+def test_a_dataset_left_open_closes_after_a_quiet_time(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "f", b"one")
+    door.settle()
+    closing.run(door.bench.archive)
+    assert state_of(door, dataset) == (DatasetState.OPEN, False)
+    door.bench.turn(days=1, minutes=1)
+    closing.run(door.bench.archive)
+    assert state_of(door, dataset) == (DatasetState.OPEN, True)
+    door.settle()
+    assert state_of(door, dataset)[0] is DatasetState.CLOSED
+
+
+def test_what_never_came_whole_holds_a_dataset_open_for_so_long_and_is_then_forgotten(door: Door):
+    client, content = door.client(), secrets.token_bytes(20 * MIB)
+    dataset = opened(client)
+    sent(client, dataset, "f", b"one")
+    half, lost = begun(client, dataset, half=content, lost=b"lost")
+    sent_parts(client, dataset, half, content, [1])
+    put(lost["put"], b"lost")  # and it never says so
+    door.settle()
+    door.bench.turn(days=2)
+    closing.run(door.bench.archive)
+    assert state_of(door, dataset) == (DatasetState.OPEN, False), "a sender may come back"
+    door.bench.turn(days=13)
+    closing.run(door.bench.archive)
+    door.settle()
+    assert state_of(door, dataset)[0] is DatasetState.CLOSED
+    with door.bench.archive.ledger.read() as tx:
+        assert [f.path for f in tx.files(dataset)] == ["f"]
+        assert [e.detail["path"] for e in tx.events(dataset) if e.kind == "file.forgotten"] == ["half", "lost"]
+    assert [key.rpartition("/")[2] for key in door.bench.keys("hot")] == ["f"]
+    assert list(door.bench.archive.tiers["hot"].uploads()) == []
+    assert check(door.bench.archive) == []
+
+
+def state_of(door: Door, dataset: int) -> tuple[DatasetState, bool]:
+    with door.bench.archive.ledger.read() as tx:
+        found = tx.dataset(dataset)
+    return found.state, found.closing_at is not None
+
+
+def test_a_store_that_is_away_while_it_is_proven_is_waited_for(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "f", b"one")
+    there = door.bench.archive
+    nowhere = there.settings.model_copy(update={"store": there.settings.store.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})})
+    door.bench.archive = replace(there, tiers={**there.tiers, "hot": Tier("hot", nowhere)})
+    door.settle()
+    with there.ledger.read() as tx:
+        (waiting,) = tx.transfers(dataset)
+    assert (waiting.state, waiting.faults, waiting.attempts) == ("verifying", 0, 1)
+    assert client.get(f"datasets/{dataset}/uploads").json()["verifying"] == 1
+    door.bench.archive = there
+    door.bench.turn(minutes=1)
+    door.settle()
+    assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 1
+
+
+def test_what_is_inside_is_read_after_it_is_received(door: Door, tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["title"] = "A frozen lake"
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "a.h5", path.read_bytes())
+    sent(client, dataset, "b.h5", path.read_bytes()[:600])
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    with door.bench.archive.ledger.read() as tx:
+        good, broken = tx.files(dataset)
+        assert tx.dataset(dataset).title == "A frozen lake"
+    assert (good.format, good.metadata_state, good.metadata["title"]) == ("hdf5", "ok", "A frozen lake")
+    assert (broken.state, broken.metadata_state) == ("received", "failed")
+    assert broken.metadata_error
+    assert list((door.bench.archive.spool / "contents").iterdir()) == []
+
+
+def test_what_there_is_to_see_of_a_file_stays_when_it_is_cold_and_goes_when_it_is_erased(door: Door):
+    table = b"t,x\n" + b"".join(b"%d,%d\n" % (n, n * n) for n in range(200))
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "squares.csv", table)
+    sent(client, dataset, "noise", secrets.token_bytes(100))
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    door.bench.ingest("from-disk", {"squares.csv": table})
+    reader = door.client(door.hub.add("alice", "snow"))
+    squares, noise = reader.get(f"datasets/{dataset}/files").json()["items"]
+    assert (squares["has_preview"], noise["has_preview"]) == (True, False)
+    assert reader.get(f"files/{noise['id']}/preview").status_code == 404
+    assert door.client(door.hub.add("bob", "ice-cores")).get(f"files/{squares['id']}/preview").status_code == 404
+    seen = reader.get(f"files/{squares['id']}/preview").json()
+    assert base64.b64decode(seen["png_base64"]).startswith(b"\x89PNG")
+    assert seen["plot"]["kind"] == "line"
+    other = reader.get(f"datasets/{dataset + 1}/files").json()["items"][0]
+    assert reader.get(f"files/{other['id']}/preview").json() == seen, "by hand or over the network"
+    door.bench.settle()
+    door.bench.turn(days=800)
+    door.bench.settle()
+    door.bench.turn(hours=2)
+    door.bench.settle()
+    assert reader.get(f"datasets/{dataset}").json()["tiers"] == ["deep"]
+    assert reader.get(f"files/{squares['id']}/preview").json() == seen
+    asked = erasure.request(door.bench.archive, "ana", "saxs/run1", None, "a test wants it so")
+    erasure.approve(door.bench.archive, "ben", asked.id)
+    door.bench.settle()
+    assert reader.get(f"files/{squares['id']}/preview").status_code == 404
+    with door.bench.archive.ledger.read() as tx:
+        key = names.preview_key(tx.dataset(dataset).prefix, b"squares.csv")
+    assert door.bench.archive.tiers["hot"].standing(key) == []
+    assert check(door.bench.archive) == []
+
+
+@pytest.mark.parametrize("version", ["invented", "null", "6d1a0e5c-not-there"])
+def test_a_version_that_the_store_does_not_have_is_not_waited_for(door: Door, version: str):
+    client = door.client()
+    dataset = opened(client)
+    (item,) = begun(client, dataset, f=b"one")
+    if version != "null":  # which stands for the newest
+        assert put(item["put"], b"one").status_code == 200
+    told_of = {"file_id": item["file_id"], "sha256": sha(b"one"), "version_id": version}
+    assert client.post(f"datasets/{dataset}/uploads/done", json={"files": [told_of]}).status_code == 200
+    door.settle()
+    (failed,) = client.get(f"datasets/{dataset}/uploads").json()["items"]
+    assert failed["state"] == "failed"
+    sent(client, dataset, "f", b"one")
+    door.settle()
+    assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 1

@@ -3,9 +3,7 @@
 import json
 import os
 import random
-import sys
 import tarfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -185,7 +183,7 @@ def test_spellings_of_time(tmp_path, spelled, at, assumed):
         file["entry/start_time"] = spelled
     found = read(path)
     assert found.acquired_at == datetime(2024, 2, 3, *at, tzinfo=UTC)
-    assert found.metadata.get("time_zone_assumed") == ("UTC" if assumed else None)
+    assert (found.metadata.get("time_zone_assumed"), found.metadata.get("time_zone")) == ((True, "UTC") if assumed else (None, None))
 
 
 @pytest.mark.parametrize("spelled", ["", "yesterday", "03/02/2024", "0001-01-01T00:00:00+14:00", "2024-13-45", "2024", 12.0])
@@ -286,32 +284,3 @@ def test_file_that_is_being_written(tmp_path):
         found = read(path)
         assert (found.state, found.title) == (MetadataState.OK, "title of entry")
         assert found.metadata["remark"] == "a program was still writing this file (SWMR)"
-
-
-def test_never_raises_and_never_hangs(tmp_path):
-    """200 mutations: bytes flipped, blocks zeroed or shuffled, ends cut."""
-    sys.stdout.write(f"seed {FUZZ_SEED}\n")
-    chance = random.Random(FUZZ_SEED)
-    plain_file, latest = nexus(tmp_path / "a.nxs"), nexus(tmp_path / "b.nxs", libver="latest")
-    originals = [plain_file.read_bytes(), latest.read_bytes()]
-    for _ in range(200):
-        content = bytearray(chance.choice(originals))
-        for _ in range(chance.choice([1, 3, 10, 60])):
-            place = chance.randrange(8, len(content) - 64)
-            what = chance.randrange(4)
-            if what == 0:
-                content[place] = chance.randrange(256)
-            elif what == 1:
-                content[place : place + 8] = chance.choice([b"\xff" * 8, b"\0" * 8, b"\x7f" + b"\xff" * 7])
-            elif what == 2:
-                content[place : place + 64] = chance.randbytes(64)
-            else:
-                other = chance.randrange(8, len(content) - 64)
-                content[place : place + 32] = content[other : other + 32]
-        if chance.random() < 0.1:
-            del content[chance.randrange(8, len(content)) :]
-        mutant = tmp_path / "mutant"
-        mutant.write_bytes(content)
-        started = time.monotonic()
-        read(mutant, time_limit_s=3)  # one of the mutants sends HDF5 into an endless loop
-        assert time.monotonic() - started < 15

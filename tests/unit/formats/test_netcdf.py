@@ -2,8 +2,6 @@
 
 import json
 import os
-import random
-import sys
 from datetime import UTC, datetime
 
 import netCDF4
@@ -118,7 +116,7 @@ def test_global_attributes_win_and_a_missing_zone_is_said(tmp_path):
         file.time_coverage_start = "2024-02-01T00:00:00"
     found = read(path)
     assert found.acquired_at == datetime(2024, 2, 1, tzinfo=UTC)
-    assert found.metadata["time_zone_assumed"] == "UTC"
+    assert found.metadata["time_zone_assumed"] is True
     assert found.metadata["time_coverage"]["from"] == "time_coverage_start"
 
 
@@ -136,19 +134,3 @@ def test_groups_text_and_a_variable_called_like_a_dimension(tmp_path):
     assert listed["inner/name"]["dtype"] == "string"
     assert listed["inner/name"]["dims"] == ["x"]
     assert listed["x"]["shape"] == [3, 4]
-
-
-@pytest.mark.parametrize("kind", ["NETCDF3_CLASSIC", "NETCDF3_64BIT_DATA"])
-def test_damaged_headers(tmp_path, kind):
-    seed = 20261121
-    sys.stdout.write(f"seed {seed}\n")
-    chance = random.Random(seed)
-    original = series(tmp_path / "a.nc", kind, unlimited=True).read_bytes()
-    for _ in range(200):
-        content = bytearray(original)
-        for _ in range(chance.choice([1, 2, 8])):
-            place = chance.randrange(4, len(content))
-            content[place : place + 4] = chance.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", chance.randbytes(4), b"\0\0\0\x01"])
-        (tmp_path / "b.nc").write_bytes(content)
-        found = read(tmp_path / "b.nc")
-        assert (found.state is MetadataState.FAILED) == (found.error is not None)

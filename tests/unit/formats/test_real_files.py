@@ -35,6 +35,8 @@ def test_areadetector_file_of_aps():
         "definition": "NXsas",
         "proposal": "GUP26110",
         "users": ["Dale Schaefer"],
+        "program": "NeXus areaDetector",
+        "detector_distance": {"value": 513.8},
         "instrument": "USAXS",
         "source": "Advanced Photon Source Undulator A, sector 15ID-D",
         "probe": "x-ray",
@@ -72,12 +74,16 @@ def test_file_of_dials_whose_fields_stand_in_a_subentry():
         "entry_chosen": "the only one",
         "title": "FROM_DIALS",
         "definition": "NXmx",
+        "program": "dials.export_nxmx",
+        "detector": "SENSOR_PAD",
+        "exposure": {"min": 0.067, "max": 0.067, "count": 540, "units": "s"},
         "instrument": "Unknown",
         "source": "Unknown",
         "sample": "FROM_DIALS",
         "wavelength": {"value": 0.9762499999999994, "units": "angstrom"},
         "acquired_from": "file_time",
-        "time_zone_assumed": "UTC",
+        "time_zone_assumed": True,
+        "time_zone": "UTC",
     }
 
 
@@ -155,6 +161,126 @@ def test_netcdf_classic():
 
 
 def test_other_formats_are_none_of_these():
-    others = [path for path in DATA.rglob("*") if path.is_file() and path.suffix in (".mseed", ".csv", ".dat", ".spe", ".mda", ".xml", ".md")]
-    assert len(others) > 8
+    others = [path for path in DATA.rglob("*") if path.is_file() and path.suffix in (".mda", ".xml", ".md")]
+    assert len(others) > 2
     assert [path.name for path in others if extract(path, path.name) != Extracted(None, MetadataState.NONE)] == []
+
+
+def test_miniseed():
+    found = read("seismic/IU.ANMO.00.BHZ.mseed")
+    assert (found.format, found.state) == ("miniseed", MetadataState.OK)
+    assert found.acquired_at == datetime(2010, 2, 27, 6, 29, 59, 819538, tzinfo=UTC)
+    assert found.metadata == {
+        "version": 2,
+        "start_time": "2010-02-27T06:29:59.819538Z",
+        "end_time": "2010-02-27T06:31:00.169538Z",
+        "channel_count": 1,
+        "channels": [
+            {
+                "channel": "IU.ANMO.00.BHZ",
+                "start": "2010-02-27T06:29:59.819538Z",
+                "end": "2010-02-27T06:31:00.169538Z",
+                "rate_hz": 20.0,
+                "samples": 1208,
+                "records": 4,
+                "encoding": "STEIM-2 integer compression",
+            }
+        ],
+    }
+    [series] = found.preview.plot["series"]
+    assert (found.preview.plot["kind"], series["count"], series["y"][:2]) == ("waveform", 1208, [-47086, -47145])
+    found = read("seismic/two_channels.mseed")
+    assert [(channel["channel"], channel["samples"]) for channel in found.metadata["channels"]] == [("BW.UH3..EHE", 386), ("BW.UH3..EHZ", 386)]
+    found = read("seismic/int32_Steim2_littleEndian.mseed")
+    assert (found.metadata["channels"][0]["channel"], found.preview.plot["series"][0]["y"][:3]) == ("XX.TEST..BHE", [1, 2, 3])
+
+
+def test_damaged_miniseed():
+    found = read("seismic/corrupt_one_extra_byte_at_end.mseed")
+    assert (found.format, found.state, found.metadata["channels"][0]["samples"]) == ("miniseed", MetadataState.FAILED, 412)
+    assert found.error == (
+        "What stands from byte 512 on is no whole miniSEED record, after 1 that are. (Incomplete miniSEED record at end of buffer, 1 unparsed byte)"
+    )
+    found = read("seismic/microsecond_wrap.mseed")
+    assert (found.format, found.state, found.metadata) == ("miniseed", MetadataState.FAILED, {})
+    assert "nanosecond (1000000000) is out of range" in found.error
+    assert read("seismic/not.mseed") == Extracted(None, MetadataState.NONE)
+
+
+def test_spectrum():
+    found = read("spec/Steel.spe")
+    assert (found.format, found.state, found.metadata) == ("mca", MetadataState.OK, {"channels": 2048, "counts": 5607017})
+    assert found.preview.plot["series"][0]["count"] == 2048
+
+
+def test_columns_without_a_header():
+    found = read("spec/EXAFS_Ge.dat")
+    assert (found.format, found.state, found.acquired_at) == ("columns", MetadataState.OK, None)
+    assert found.metadata == {
+        "rows": 1201,
+        "columns": [
+            {"name": "column 1", "dtype": "float", "min": 10800.0, "max": 13102.4},
+            {"name": "column 2", "dtype": "float", "min": 0.0, "max": 1.6365},
+        ],
+        "column_count": 2,
+        "encoding": "utf-8",
+    }
+    plot = found.preview.plot
+    assert (plot["axes"], plot["series"][0]["x"][0], plot["series"][0]["y"][0]) == ([{"name": "column 1"}], 10800, 0.0709745)
+
+
+def test_tables():
+    found = read("csv/seattle-weather.csv")
+    assert (found.format, found.state, found.acquired_at) == ("csv", MetadataState.OK, datetime(2012, 1, 1, tzinfo=UTC))
+    assert found.metadata == {
+        "rows": 1461,
+        "columns": [
+            {"name": "date", "dtype": "time", "min": "2012-01-01T00:00:00Z", "max": "2015-12-31T00:00:00Z"},
+            {"name": "precipitation", "dtype": "float", "min": 0.0, "max": 55.9},
+            {"name": "temp_max", "dtype": "float", "min": -1.6, "max": 35.6},
+            {"name": "temp_min", "dtype": "float", "min": -7.1, "max": 18.3},
+            {"name": "wind", "dtype": "float", "min": 0.4, "max": 9.5},
+            {"name": "weather", "dtype": "string"},
+        ],
+        "column_count": 6,
+        "delimiter": ",",
+        "encoding": "utf-8",
+        "time_column": "date",
+        "start_time": "2012-01-01T00:00:00Z",
+        "end_time": "2015-12-31T00:00:00Z",
+        "time_zone_assumed": True,
+        "time_zone": "UTC",
+    }
+    found = read("csv/seattle-temps.csv")
+    assert (found.metadata["rows"], found.metadata["end_time"]) == (8759, "2010-12-31T23:00:00Z")
+    found = read("csv/airports.csv")
+    assert (found.metadata["rows"], found.metadata["column_count"], found.acquired_at) == (3376, 7, None)
+    assert found.metadata["columns"][2] == {"name": "city", "dtype": "string", "missing": 12}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shape"),
+    [
+        ("nexus/APS/AgBehenate_228.hdf5", "image", [195, 487]),
+        ("nexus/SLS/Sample_Image_2021-03-16_095.hdf5", "image", [50, 50]),
+        ("nexus/SLS/Sample_Stack_2021-03-16_128.hdf5", "image", [4, 50, 50]),
+        ("nexus/code/NXtest.h5", "image", [20, 100]),
+        ("netcdf/eraint_uvz.nc", "image", [2, 3, 241, 480]),
+    ],
+)
+def test_previews(name, kind, shape):
+    found = read(name)
+    plot = found.preview.plot
+    assert (plot["kind"], plot["signal"]["shape"], found.preview_error) == (kind, shape, None)
+    assert len(found.preview.png) + len(json.dumps(plot, allow_nan=False)) < 100_000
+
+
+def test_preview_of_a_packed_variable_has_its_physical_values():
+    plot = read("netcdf/eraint_uvz.nc").preview.plot
+    assert (plot["signal"]["name"], plot["signal"]["units"], plot["signal"]["frame"]) == ("z", "m**2 s**-2", [1, 1])
+    assert plot["signal"]["min"] == pytest.approx(47455.2)
+    assert plot["axes"][1] == {"name": "longitude", "units": "degrees_east", "min": -180.0, "max": 179.25}
+
+
+def test_no_preview_where_the_data_lie_elsewhere():
+    assert read("nexus/DLS/p45-1168.nxs").preview is None

@@ -23,6 +23,8 @@ def upgrade() -> None:
     with op.batch_alter_table("dataset", schema=None) as batch_op:
         batch_op.add_column(sa.Column("opened_by", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("closing_at", sa.DateTime(), nullable=True))
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("has_preview", sa.Boolean(), nullable=False, server_default=sa.false()))
     closing, unread = sa.text(CLOSING), sa.text(UNREAD)
     op.create_index("ix_dataset_closing", "dataset", ["closing_at"], sqlite_where=closing, postgresql_where=closing)
     op.create_index("ix_file_unread", "file", ["id"], sqlite_where=unread, postgresql_where=unread)
@@ -55,6 +57,8 @@ def downgrade() -> None:
     op.drop_table("instrument_key")
     op.drop_index("ix_file_unread", "file")
     op.drop_index("ix_dataset_closing", "dataset")
+    with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_column("has_preview")
     with op.batch_alter_table("dataset", schema=None) as batch_op:
         batch_op.drop_column("closing_at")
         batch_op.drop_column("opened_by")

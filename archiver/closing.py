@@ -1,0 +1,45 @@
+"""Datasets that their senders left open: closed after a quiet time, or when they were open for too long.
+
+Law: what is received stays. Of a dataset that is closed for its age, files that never came whole are forgotten, with a line in its
+history; while it is merely quiet they are waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from archiver import policy, transfer
+from archiver.archive import Archive
+from archiver.model import Dataset
+
+log = logging.getLogger(__name__)
+
+EVERY = timedelta(minutes=5)
+
+
+def run(archive: Archive) -> None:
+    """The chore. Raises `StoreUnavailable`."""
+    reception = archive.settings.reception
+    with archive.ledger.read() as tx:
+        old = tx.left_open(opened_before=tx.at - reception.max_open)
+        quiet = [dataset for dataset in tx.left_open(quiet_since=tx.at - reception.quiet) if dataset not in old]
+    for dataset in old:
+        _forget_what_never_came(archive, dataset)
+    for dataset in [*old, *quiet]:
+        with archive.ledger.begin() as tx:
+            received, verifying, sending = tx.on_their_way([dataset.id])
+            if received + verifying and not sending:
+                tx.ask_to_close(tx.dataset(dataset.id))
+
+
+def _forget_what_never_came(archive: Archive, dataset: Dataset) -> None:
+    tier = archive.tiers[policy.HOT]
+    with archive.ledger.begin() as tx:
+        keys = tx.forget_arrivals(dataset.id)
+    for key in keys:
+        log.warning("%s never came whole, and is forgotten", key)
+        tier.abort_uploads(key, {key})
+        there = tier.begin_look(key)()
+        if there is not None:
+            transfer.clear(archive, tier, key, there.version_id)

@@ -1,0 +1,72 @@
+"""Reception killed with -9, at each step of sending and of proving, sent and worked again: every file is received once, byte for byte.
+
+The order of the kills is by a seed that is printed. NEVE_SEED replays one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from datetime import timedelta
+
+import pytest
+from fixtures.archive import START
+from fixtures.crash import KILLED, assert_sound, driver
+from fixtures.door import Door
+
+MIB = 2**20
+SETTINGS = f"[reception]\nparts_above_bytes = {5 * MIB}\n"
+SENDING = (
+    "dataset.open",
+    "transfer.planned",
+    "s3.head_object",
+    "s3.create_multipart_upload",
+    "transfer.copying",
+    "s3.list_parts",
+    "s3.complete_multipart_upload",
+    "transfer.verifying",
+    "dataset.closing",
+)
+PROVING = ("s3.get_object", "transfer.proven", "s3.put_object", "transfer.planned", "transfer.copying", "transfer.verifying", "dataset.closed")
+
+
+def contents(chance: random.Random) -> dict[str, bytes]:
+    small = {f"scan {number:02}.bin": chance.randbytes(chance.randrange(1, 5000)) for number in range(5)}
+    return {**small, "empty": b"", "deep/er/parts.h5": chance.randbytes(5 * MIB + 4321), "new\nline.txt": b"odd name\n"}
+
+
+def received(door: Door, seed: int, most: int) -> set[str]:
+    """Send and work, killed at each point at its n-th time (n up to `most`); returns the points at which it was."""
+    bench, chance = door.bench, random.Random(seed)
+    sys.stdout.write(f"NEVE_SEED={seed}\n")
+    files = contents(chance)
+    folder = bench.write("run1", files)
+    hit = set()
+    with driver(bench, "httpx") as other:
+        for do, points in (("send", SENDING), ("work", PROVING)):
+            at = START + timedelta(hours=1)
+            for point in chance.sample(points, len(points)) if most > 1 else points:
+                if other.order(do, at, kill=[point, chance.randint(1, most)], folder=str(folder)) == KILLED:
+                    hit.add(f"{do} {point}")
+            assert other.order(do, at, folder=str(folder)) == 0
+        assert other.order("send", at, folder=str(folder)) == 0, "all of it is there: nothing is to be done"
+    bench.now = at
+    assert_sound(bench, files, {"hot", "archive", "deep"})
+    return hit
+
+
+def test_killed_at_every_point_of_reception(doors):
+    seed = int(os.environ.get("NEVE_SEED", random.randrange(10**6)))
+    left = {f"send {point}" for point in SENDING} | {f"work {point}" for point in PROVING}
+    for again in range(3):
+        left -= received(doors(SETTINGS), seed + again, 1)
+        if not left:
+            break
+    assert left == set(), f"NEVE_SEED={seed}: not reached"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8))
+def test_killed_at_random_in_reception(doors, seed: int):
+    assert len(received(doors(SETTINGS), seed, 4)) >= 8
