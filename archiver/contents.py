@@ -8,22 +8,32 @@ hot's bucket under `.neve/previews/` and never leave, until their file is erased
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from archiver import formats, manifest, names, policy
 from archiver.archive import Archive
+from archiver.flow import ahead
+from archiver.formats.content import content_of
 from archiver.formats.preview import Preview
 from archiver.model import Copy, Dataset, File, MetadataState
 from archiver.storage import Vanished
 
-log = logging.getLogger(__name__)
-
+_SMALL_BYTES = 2**20
+"""Up to this size files are fetched whole, several at once; of larger ones so much, by which a format is known."""
+_AT_ONCE = 8
+_UNKNOWN: Mapping[str, Any] = {
+    "format": None,
+    "metadata_state": MetadataState.NONE,
+    "metadata_error": None,
+    "metadata": {},
+    "has_preview": False,
+}
 _SPARE_BYTES = 2**30
 """Left free on the spool's disk."""
 
@@ -37,33 +47,63 @@ class Said:
 
 
 def read(archive: Archive, files: Sequence[File]) -> None:
-    """Look into these received files, and write down what they say. Raises `StoreUnavailable`."""
+    """Look into these received files, and write down what they say, all at once. Raises `StoreUnavailable`."""
     with archive.ledger.read() as tx:
         lie = tx.lie([file.object_id for file in files])
+    copies = {file.id: lies.copy for file in files for lies in lie[file.object_id] if lies.copy.tier == policy.HOT and lies.offset_bytes is None}
+    tier = archive.tiers[policy.HOT]
+    small = [file for file in files if file.id in copies and file.size_bytes <= _SMALL_BYTES]
+    asked = ahead((partial(tier.begin_read, copies[file.id].key, copies[file.id].version_id) for file in small), _AT_ONCE)
+    said = {file.id: _small(archive, file, begun) for file, begun in zip(small, asked, strict=True)}
     for file in files:
-        copy = next((lies.copy for lies in lie[file.object_id] if lies.copy.tier == policy.HOT and lies.offset_bytes is None), None)
-        said = Said(_not_read("it is no longer in fast storage")) if copy is None else _looked_into(archive, file, copy)
-        keep_preview(archive, file.dataset_id, file.path_raw, said)
-        with archive.ledger.begin() as tx:
-            tx.update_file(file.id, **said.columns)
+        if file.id not in said:
+            said[file.id] = Said(_not_read("it is no longer in fast storage")) if file.id not in copies else _large(archive, file, copies[file.id])
+        keep_preview(archive, file.dataset_id, file.path_raw, said[file.id])
+    with archive.ledger.begin() as tx:
+        tx.update_files([{"of": file.id, **_UNKNOWN, **said[file.id].columns} for file in files])
 
 
-def _looked_into(archive: Archive, file: File, copy: Copy) -> Said:
+def _small(archive: Archive, file: File, begun: Callable[[], bytes]) -> Said:
+    try:
+        content = begun()
+    except Vanished:
+        return Said(_not_read("its copy was gone"))
+    with _spooled(archive) as local:
+        local.write(content)
+        local.flush()
+        return described(Path(local.name), file.path, archive.settings.reception.zone)
+
+
+def _large(archive: Archive, file: File, copy: Copy) -> Said:
     limit = archive.settings.reception.read_max_bytes
     if file.size_bytes > limit:
         return Said(_not_read(f"it is larger than reception.read_max_bytes ({limit})"))
-    spool = archive.spool / "contents"
-    spool.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(spool).free < file.size_bytes + _SPARE_BYTES:
-        return Said(_not_read("the archiver's disk had no room to look into it"))
-    with tempfile.NamedTemporaryFile(dir=spool) as local:
+    with _spooled(archive) as local:
+        if shutil.disk_usage(local.name).free < file.size_bytes + _SPARE_BYTES:
+            return Said(_not_read("the archiver's disk had no room to look into it"))
         try:
-            for chunk in archive.tiers[policy.HOT].read(copy.key, copy.version_id):
-                local.write(chunk)
+            _fetch(archive, copy, local, _SMALL_BYTES)
+            if content_of(Path(local.name)) is None:  # what is of no known format is not fetched whole to say so
+                return Said(_UNKNOWN)
+            _fetch(archive, copy, local, None)
         except Vanished:
             return Said(_not_read("its copy was gone"))
-        local.flush()
         return described(Path(local.name), file.path, archive.settings.reception.zone)
+
+
+def _spooled(archive: Archive) -> IO[bytes]:
+    """A file in the spool that goes away when it is closed."""
+    spool = archive.spool / "contents"
+    spool.mkdir(parents=True, exist_ok=True)
+    return tempfile.NamedTemporaryFile(dir=spool)
+
+
+def _fetch(archive: Archive, copy: Copy, local: IO[bytes], length: int | None) -> None:
+    local.seek(0)
+    local.truncate()
+    for chunk in archive.tiers[policy.HOT].read(copy.key, copy.version_id, 0, length):
+        local.write(chunk)
+    local.flush()
 
 
 def described(path: Path, name: str, zone: str) -> Said:

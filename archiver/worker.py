@@ -27,7 +27,7 @@ from archiver.storage import Vanished
 log = logging.getLogger(__name__)
 
 _BATCH = 200
-_READ_TOGETHER = 20  # files looked into, or datasets closed, before the next look at the ledger
+_READ_TOGETHER = 100  # files looked into, or datasets closed, before the next look at the ledger
 _AT_ONCE = 50  # the ledger's other writers wait so long
 
 

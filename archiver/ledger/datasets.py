@@ -163,6 +163,10 @@ class Datasets(Base):
     def update_file(self, file_id: int, **values: Any) -> None:
         self.connection.execute(sa.update(t.file).where(t.file.c.id == file_id).values(**values))
 
+    def update_files(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Each row: `of` (a file's id) and new values, of the same columns in all."""
+        self._update_each(t.file, t.file.c.id, rows)
+
     def update_object(self, object_id: int, **values: Any) -> None:
         self.connection.execute(sa.update(t.object_).where(t.object_.c.id == object_id).values(**values))
 
