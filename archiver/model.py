@@ -419,6 +419,8 @@ class Upload:
     """How the bytes of an arrival from outside come: by one PUT, or in parts (`upload_id`, S3's own)."""
 
     transfer_id: int
+    dataset_id: int
+    path_raw: bytes  # the path that was asked for; the file's own may be a version of it
     mark: str  # the sender's word for its source; another one means another file
     upload_id: str | None
     expected_sha256: str | None  # told before anything was sent

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -173,37 +173,34 @@ def _room(archive: Archive, tx: Transaction, more_bytes: int) -> None:
 def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted]) -> list[_Step]:
     uri = f"{UPLOAD_URI}{sender.name}"
     with archive.ledger.begin(sender.name) as tx:
-        under_way = _under_way(tx, first, wanted)
+        # It may be about to close, and wait for just these.
+        open_ones = [link.id for link in tx.chain(first) if link.state is DatasetState.OPEN]
+        under_way = tx.arriving_as(open_ones, [one.path_raw for one in wanted])
         rest = [one for one in wanted if one.path_raw not in under_way]
         ids = {one.path_raw: under_way[one.path_raw].id for one in wanted if one.path_raw in under_way}
         if rest:
             dataset = arrivals.tail(tx, first.project, first.instrument, first.name, sender.name)
             taken = {file.path_raw for file in tx.files_at([dataset.id], [one.path_raw for one in rest])}
-            paths = [arrivals.free_path(tx, dataset.id, one.path_raw)[0] if one.path_raw in taken else one.path_raw for one in rest]
+            paths: dict[bytes, None] = {}
+            for one in rest:
+                free = one.path_raw not in taken and one.path_raw not in paths  # `f@v2` may be a file's own name too
+                paths[one.path_raw if free else _version(tx, dataset.id, one.path_raw, paths)] = None
             rows = [
                 NewFile(names.text(path), path, names.key(dataset.prefix, path), one.size_bytes, one.mtime)
                 for one, path in zip(rest, paths, strict=True)
             ]
             added = tx.add_files(dataset.id, rows, MetadataState.WAITING)
             planned = tx.plan_transfers([(obj, policy.HOT, None, None) for _, obj in added], uri)
-            tx.add_uploads([Upload(i, one.mark, None, one.sha256, None) for i, one in zip(planned, rest, strict=True)])
+            tx.add_uploads([Upload(i, dataset.id, one.path_raw, one.mark, None, one.sha256, None) for i, one in zip(planned, rest, strict=True)])
             ids |= {one.path_raw: file_id for one, (file_id, _) in zip(rest, added, strict=True)}
         anew = {one.path_raw for one in wanted if one.path_raw in under_way and _go_on(tx, under_way[one.path_raw], one, uri)}
         found = tx.uploads_by_file(list(ids.values()))
         return [_Step(*found[ids[one.path_raw]], anew=one.path_raw in anew) for one in wanted]
 
 
-def _under_way(tx: Transaction, first: Dataset, wanted: Sequence[Wanted]) -> dict[bytes, File]:
-    """Which of these are on their way already, in a dataset that is open (it may be about to close, and wait for just these)."""
-    open_ones = [link.id for link in tx.chain(first) if link.state is DatasetState.OPEN]
-    there = {file.path_raw for file in tx.files_at(open_ones, [one.path_raw for one in wanted])}
-    found = {}
-    for one in wanted:
-        for link in open_ones if one.path_raw in there else ():
-            file = arrivals.free_path(tx, link, one.path_raw)[1]
-            if file is not None:
-                found[one.path_raw] = file
-    return found
+def _version(tx: Transaction, dataset_id: int, path_raw: bytes, given: Collection[bytes]) -> bytes:
+    """The first version of a path that no file of the dataset has, and none of those that were given one just now."""
+    return next(path for path in arrivals.versions(path_raw) if path not in given and tx.file_at(dataset_id, path) is None)
 
 
 def _go_on(tx: Transaction, file: File, one: Wanted, uri: str) -> bool:
@@ -217,7 +214,7 @@ def _go_on(tx: Transaction, file: File, one: Wanted, uri: str) -> bool:
         return False
     if under is None:
         transfer_id = tx.plan_transfer(tx.object(file.object_id), policy.HOT, source_uri=uri)
-        tx.add_uploads([Upload(transfer_id, one.mark, None, one.sha256, None)])
+        tx.add_uploads([Upload(transfer_id, file.dataset_id, one.path_raw, one.mark, None, one.sha256, None)])
     else:
         transfer_id = under.id
         tx.restart_arrival(under, uri)
@@ -225,7 +222,7 @@ def _go_on(tx: Transaction, file: File, one: Wanted, uri: str) -> bool:
         if had is not None and had[1].id == under.id:
             tx.update_uploads([{"of": transfer_id, **row}])
         else:  # it was to come from a local file
-            tx.add_uploads([Upload(transfer_id, one.mark, None, one.sha256, None)])
+            tx.add_uploads([Upload(transfer_id, file.dataset_id, one.path_raw, one.mark, None, one.sha256, None)])
     tx.update_object(file.object_id, size_bytes=one.size_bytes, sha256=None, crc64nvme=None)
     tx.update_file(file.id, size_bytes=one.size_bytes, mtime=one.mtime, metadata_state=MetadataState.WAITING, metadata_error=None, metadata={})
     return True
@@ -268,7 +265,7 @@ def _see_parts(archive: Archive, tier: Tier, step: _Step) -> None:
             step.parts = {number: Part(size, "") for number, size in _part_sizes(tier, step.file.size_bytes).items()}
             return
     upload_id = tier.begin_upload(step.transfer.key, archive.settings.tiers[policy.HOT].storage_class)
-    step.upload = Upload(step.transfer.id, step.upload.mark, upload_id, step.upload.expected_sha256, None)
+    step.upload = replace(step.upload, upload_id=upload_id)
 
 
 def _looked(tier: Tier, keys: Sequence[str]) -> dict[str, Looked | None]:

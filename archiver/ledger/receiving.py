@@ -97,11 +97,11 @@ class Receiving(Base):
             self.committed_states.append("dataset.closing")
 
     def left_open(self, *, quiet_since: datetime | None = None, opened_before: datetime | None = None) -> list[model.Dataset]:
-        """Datasets that a sender opened and has not closed: in which nothing was written since then, or that were opened before."""
+        """Open datasets of senders: not asked to close, and nothing written in them since then; or opened before, asked to close or not."""
         c, e = t.dataset.c, t.event.c
-        select = sa.select(t.dataset).where(c.state == DatasetState.OPEN, c.closing_at.is_(None), c.opened_by.is_not(None))
+        select = sa.select(t.dataset).where(c.state == DatasetState.OPEN, c.opened_by.is_not(None))
         if quiet_since is not None:
-            select = select.where(~sa.exists().where(e.dataset_id == c.id, e.at > quiet_since))
+            select = select.where(c.closing_at.is_(None), ~sa.exists().where(e.dataset_id == c.id, e.at > quiet_since))
         if opened_before is not None:
             select = select.where(c.received_at <= opened_before)
         return self._all(model.Dataset, select.order_by(c.id))
@@ -140,6 +140,24 @@ class Receiving(Base):
         found = []
         for part in batches(list(paths_raw)):
             found += self._all(model.File, sa.select(t.file).where(c.dataset_id.in_(dataset_ids), c.path_raw.in_(part)).order_by(c.id))
+        return found
+
+    def arriving_as(self, dataset_ids: Collection[int], paths_raw: Collection[bytes]) -> dict[bytes, model.File]:
+        """Files of these datasets that are on their way, by the path that was asked for: those of uploads, and those from local files."""
+        f, w, u = t.file.c, t.transfer.c, t.upload.c
+        arriving = sa.and_(f.dataset_id.in_(dataset_ids), f.state == FileState.ARRIVING)
+        found: dict[bytes, model.File] = {}
+        for part in batches(list(paths_raw)):
+            sent = (
+                sa.select(t.upload.c.transfer_id, w.object_id, u.path_raw)
+                .join_from(t.upload, t.transfer)
+                .where(u.dataset_id.in_(dataset_ids), u.path_raw.in_(part))
+            )
+            asked = {row.object_id: bytes(row.path_raw) for row in self.connection.execute(sent.order_by(u.transfer_id))}
+            found |= {asked[file.object_id]: file for file in self._all(model.File, sa.select(t.file).where(arriving, f.object_id.in_(asked)))}
+            uploads = sa.exists().where(u.transfer_id == w.id, w.object_id == f.object_id)
+            local = self._all(model.File, sa.select(t.file).where(arriving, f.path_raw.in_(part), ~uploads))
+            found |= {file.path_raw: file for file in local}
         return found
 
     def add_files(self, dataset_id: int, new: Sequence[NewFile], metadata_state: MetadataState) -> list[tuple[int, model.Object]]:

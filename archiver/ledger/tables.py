@@ -300,10 +300,13 @@ upload = sa.Table(
     "upload",
     metadata,
     sa.Column("transfer_id", sa.ForeignKey("transfer.id"), primary_key=True),
+    _ref("dataset_id", "dataset"),
+    sa.Column("path_raw", sa.LargeBinary, nullable=False),
     _text("mark"),
     _text("upload_id", nullable=True),
     _text("expected_sha256", nullable=True),
     _time("sent_at", nullable=True),
+    sa.Index(None, "dataset_id", "path_raw"),
 )
 
 _LIVE = "state IN ('planned', 'checked')"

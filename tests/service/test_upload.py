@@ -414,3 +414,33 @@ def test_a_version_that_the_store_does_not_have_is_not_waited_for(door: Door, ve
     sent(client, dataset, "f", b"one")
     door.settle()
     assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 1
+
+
+def test_a_name_that_looks_like_a_version_is_a_name(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "f", b"one")
+    door.settle()
+    wanted = [{"path": path, "size_bytes": 5, "mark": "m", "sha256": sha(b"other")} for path in ("f@v2", "f", "f@v3")]
+    items = client.post(f"datasets/{dataset}/uploads", json={"files": wanted}).json()["items"]
+    assert [item["path"] for item in items] == ["f@v2", "f@v3", "f@v3@v2"]
+    again = client.post(f"datasets/{dataset}/uploads", json={"files": wanted}).json()["items"]
+    assert [(item["state"], item["file_id"]) for item in again] == [("put", item["file_id"]) for item in items]
+
+
+def test_a_close_that_waits_for_a_sender_who_is_gone_ends_with_the_datasets_age(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    sent(client, dataset, "f", b"one")
+    (item,) = begun(client, dataset, g=b"right")
+    put(item["put"], b"wrong")
+    told(client, dataset, item["file_id"], b"right")
+    assert client.post(f"datasets/{dataset}/close").status_code == 202
+    door.settle()
+    closing.run(door.bench.archive)
+    assert state_of(door, dataset) == (DatasetState.OPEN, True), "the sender may send it again"
+    door.bench.turn(days=15)
+    closing.run(door.bench.archive)
+    door.settle()
+    assert state_of(door, dataset)[0] is DatasetState.CLOSED
+    assert check(door.bench.archive) == []

@@ -43,13 +43,17 @@ def upgrade() -> None:
     op.create_table(
         "upload",
         sa.Column("transfer_id", ID, nullable=False),
+        sa.Column("dataset_id", ID, nullable=False),
+        sa.Column("path_raw", sa.LargeBinary(), nullable=False),
         sa.Column("mark", sa.Text(), nullable=False),
         sa.Column("upload_id", sa.Text(), nullable=True),
         sa.Column("expected_sha256", sa.Text(), nullable=True),
         sa.Column("sent_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["dataset_id"], ["dataset.id"], name=op.f("fk_upload_dataset_id")),
         sa.ForeignKeyConstraint(["transfer_id"], ["transfer.id"], name=op.f("fk_upload_transfer_id")),
         sa.PrimaryKeyConstraint("transfer_id", name=op.f("pk_upload")),
     )
+    op.create_index(op.f("ix_upload_dataset_id_path_raw"), "upload", ["dataset_id", "path_raw"], unique=False)
 
 
 def downgrade() -> None:
