@@ -8,6 +8,7 @@ hot's bucket under `.neve/previews/` and never leave, until their file is erased
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,14 @@ from typing import IO, Any
 
 from archiver import formats, manifest, names, policy
 from archiver.archive import Archive
+from archiver.errors import StoreUnavailable
 from archiver.flow import ahead
 from archiver.formats.content import content_of
 from archiver.formats.preview import Preview
 from archiver.model import Copy, Dataset, File, MetadataState
 from archiver.storage import Vanished
+
+log = logging.getLogger(__name__)
 
 _SMALL_BYTES = 2**20
 """Up to this size files are fetched whole, several at once; of larger ones so much, by which a format is known."""
@@ -54,13 +58,26 @@ def read(archive: Archive, files: Sequence[File]) -> None:
     tier = archive.tiers[policy.HOT]
     small = [file for file in files if file.id in copies and file.size_bytes <= _SMALL_BYTES]
     asked = ahead((partial(tier.begin_read, copies[file.id].key, copies[file.id].version_id) for file in small), _AT_ONCE)
-    said = {file.id: _small(archive, file, begun) for file, begun in zip(small, asked, strict=True)}
+    said = {file.id: _guarded(file, partial(_small, archive, file, begun)) for file, begun in zip(small, asked, strict=True)}
     for file in files:
-        if file.id not in said:
-            said[file.id] = Said(_not_read("it is no longer in fast storage")) if file.id not in copies else _large(archive, file, copies[file.id])
+        if file.id not in copies:
+            said[file.id] = Said(_not_read("it is no longer in fast storage"))
+        elif file.id not in said:
+            said[file.id] = _guarded(file, partial(_large, archive, file, copies[file.id]))
         keep_preview(archive, file.dataset_id, file.path_raw, said[file.id])
     with archive.ledger.begin() as tx:
         tx.update_files([{"of": file.id, **_UNKNOWN, **said[file.id].columns} for file in files])
+
+
+def _guarded(file: File, look: Callable[[], Said]) -> Said:
+    """What comes of looking; a fault of ours with one file must not keep the others from being looked into."""
+    try:
+        return look()
+    except StoreUnavailable:
+        raise
+    except Exception:
+        log.exception("file %s could not be looked into", file.id)
+        return Said(_not_read("the archiver made a mistake with it, which its log tells"))
 
 
 def _small(archive: Archive, file: File, begun: Callable[[], bytes]) -> Said:

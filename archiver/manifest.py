@@ -27,6 +27,7 @@ def summary(files: Sequence[File]) -> dict[str, Any]:
     times = sorted(datetime.fromisoformat(f.metadata["acquired_at"]) for f in files if f.metadata.get("acquired_at"))
     good = sorted((f for f in files if f.metadata_state is MetadataState.OK), key=lambda f: f.format not in _TELLING)
     kinds = [f.format for f in files if f.format]
+    kinds = [kind for kind in kinds if kind in _TELLING] or kinds
     return {
         "size_bytes": sum(f.size_bytes for f in files),
         "file_count": len(files),

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fixtures.door import Door
 
-from archiver import closing, erasure, names
+from archiver import closing, erasure, formats, names
 from archiver.check import check
 from archiver.model import DatasetState
 from archiver.storage import Tier
@@ -444,3 +444,24 @@ def test_a_close_that_waits_for_a_sender_who_is_gone_ends_with_the_datasets_age(
     door.settle()
     assert state_of(door, dataset)[0] is DatasetState.CLOSED
     assert check(door.bench.archive) == []
+
+
+def test_a_fault_of_ours_with_one_file_costs_its_metadata_only(door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    real = formats.extract
+
+    def faulty(path, name, **more):
+        if name == "bad.csv":
+            raise RuntimeError("a fault of ours")
+        return real(path, name, **more)
+
+    monkeypatch.setattr(formats, "extract", faulty)
+    client = door.client()
+    dataset = opened(client)
+    for name in ("bad.csv", "good.csv"):
+        sent(client, dataset, name, b"t,x\n0,1\n1,2\n")
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    assert state_of(door, dataset)[0] is DatasetState.CLOSED
+    with door.bench.archive.ledger.read() as tx:
+        assert {f.path: f.metadata_state for f in tx.files(dataset)} == {"bad.csv": "failed", "good.csv": "ok"}
+    assert "a fault of ours" in caplog.text
