@@ -18,10 +18,12 @@ from archiver.api import models
 from archiver.archive import Archive
 from archiver.errors import PublicError
 from archiver.ledger.findings import SHOUTED
+from archiver.policy import HOT
 
 log = logging.getLogger(__name__)
 
 _WITHIN_S = 3.0
+_FULL = 0.98
 _WORKER_LATE = timedelta(minutes=15)
 
 
@@ -53,13 +55,20 @@ class InstrumentSilent(PublicError):
     title = "An instrument is silent"
 
 
+class HotFull(PublicError):
+    """Fast storage holds what it may: what is sent waits."""
+
+    code = "hot-full"
+    title = "Fast storage is full"
+
+
 class Health:
     """The probes of one archive."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._probes: dict[str, Callable[[], object]] = {"ledger": archive.ledger.check_revision, "worker": self._worker}
-        self._probes |= {"copies": self._copies, "drills": self._drills, "instruments": self._instruments}
+        self._probes |= {"copies": self._copies, "drills": self._drills, "instruments": self._instruments, "room": self._room}
         self._probes |= {f"store of tier {name}": tier.ping for name, tier in archive.tiers.items()}
         self._pool = ThreadPoolExecutor(len(self._probes), thread_name_prefix="health")
         self._running: dict[str, Future[object]] = {}
@@ -110,6 +119,15 @@ class Health:
         with self._archive.ledger.read() as tx:
             for instrument, span in silence.silent(tx, self._archive.settings.reception):
                 raise InstrumentSilent(f"Nothing was heard of {instrument.name} for {span}.", "See that `neve watch` runs there.")
+
+    def _room(self) -> None:
+        most = self._archive.settings.policy.hot_capacity_bytes
+        if most is None:
+            return
+        with self._archive.ledger.read() as tx:
+            held = tx.bytes_in(HOT)
+        if held >= most * _FULL:
+            raise HotFull(f"Fast storage holds {held} of {most} bytes.", "Make room, or raise policy.hot_capacity_bytes.")
 
     def close(self) -> None:
         """Begin no more probes; one that hangs is not waited for."""

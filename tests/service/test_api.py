@@ -644,7 +644,7 @@ def test_health(site):
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "ok"
     assert {c["name"] for c in answer.json()["checks"]} == {
-        "ledger", "worker", "copies", "drills", "instruments", "store of tier hot", "store of tier archive", "store of tier deep",
+        "ledger", "worker", "copies", "drills", "instruments", "room", "store of tier hot", "store of tier archive", "store of tier deep",
     }  # fmt: skip
 
 

@@ -266,13 +266,34 @@ def test_a_revoked_or_invented_key_is_nobodys(door: Door):
     assert door.client(door.hub.add("reader", "snow")).post("datasets", json={"name": "x"}).status_code == 403, "without the scope"
 
 
-def test_too_large_and_no_room(doors):
+def test_too_large(doors):
     door = doors("[reception]\nfile_max_bytes = 1000\n")
     client = door.client()
     dataset = opened(client)
     answer = client.post(f"datasets/{dataset}/uploads", json={"files": [{"path": "f", "size_bytes": 1001, "mark": "m"}]})
     assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
     assert "1001" in answer.json()["detail"] and "1000" in answer.json()["detail"]
+
+
+def test_no_room_is_said_with_when_to_come_back_and_ends_when_there_is(doors):
+    door = doors(policy="hot_capacity_bytes = 3000")
+    door.bench.ingest("old", {"x": bytes(2500)})
+    client = door.client()
+    dataset = opened(client)
+    wanted = {"files": [{"path": "g", "size_bytes": 1000, "mark": "m"}]}
+    answer = client.post(f"datasets/{dataset}/uploads", json=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (507, "reception-full")
+    assert int(answer.headers["Retry-After"]) > 0
+    checks = httpx.get(f"{door.url}/health").json()["checks"]
+    assert next(check for check in checks if check["name"] == "room")["detail"] == "Fast storage is full"
+    door.bench.settle()
+    door.bench.turn(days=61)
+    door.bench.settle()
+    door.bench.turn(hours=2)
+    door.bench.settle()
+    assert client.post(f"datasets/{dataset}/uploads", json=wanted).status_code == 200
+    checks = httpx.get(f"{door.url}/health").json()["checks"]
+    assert next(check for check in checks if check["name"] == "room")["ok"]
 
 
 def test_reports_are_kept_for_admins(door: Door):
