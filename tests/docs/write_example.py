@@ -24,6 +24,8 @@ def value(said: Any) -> str:
         return '"' + TypeAdapter(timedelta).dump_json(said).decode().strip('"') + '"'
     if isinstance(said, list):
         return "[" + ", ".join(map(value, said)) + "]"
+    if isinstance(said, dict):
+        return "{" + ", ".join(f"{value(key)} = {value(its)}" for key, its in said.items()) + "}"
     if isinstance(said, int | float):
         return f"{said:_}" if isinstance(said, int) and said > 9999 else str(said)
     return f'"{said}"'
@@ -32,7 +34,7 @@ def value(said: Any) -> str:
 def table(model: BaseModel, lines: list[str], mark: str = "") -> None:
     for name, field in type(model).model_fields.items():
         said = getattr(model, name)
-        if isinstance(said, BaseModel | dict) or name == "rules":
+        if isinstance(said, BaseModel) or name in {"rules", "tiers"}:
             continue
         lines.append(f"# {field.description}")
         lines.append(f"{mark}{name} = {value(said)}\n" if said is not None else f"# {name} =\n")
