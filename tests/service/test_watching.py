@@ -15,11 +15,10 @@ from fixtures.processes import BIN
 from archiver.check import check
 
 
-def watch(door: Door, folder: Path, *more: str) -> list[dict[str, object]]:
+def watch(door: Door, folder: Path) -> list[dict[str, object]]:
     """What is complete is sent; returns what was said."""
-    (folder / "agent.toml").write_text(
-        f"inbox = 'inbox'\nurl = '{door.url}'\njournal = 'sent.sqlite3'\nstill_s = 1\npoll_s = 1\ndelete_after = 'two-copies'\n{' '.join(more)}\n"
-    )
+    said = {"inbox": "inbox", "url": door.url, "journal": str(folder / "sent.sqlite3"), "still_s": 1, "poll_s": 1, "delete_after": "two-copies"}
+    (folder / "agent.toml").write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items()))
     env = {**os.environ, "NEVE_KEY": door.key, "XDG_STATE_HOME": str(folder / "state")}
     command = [BIN / "neve", "watch", "--config", folder / "agent.toml", "--once", "--json"]
     with door.working():
