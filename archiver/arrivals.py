@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from archiver import names
+from archiver.errors import Conflict
 from archiver.ledger import Transaction
 from archiver.model import Dataset, DatasetState, File, FileState
 
@@ -32,6 +33,17 @@ def known(tx: Transaction, chain: Sequence[Dataset], path_raw: bytes, size_bytes
             if file.state is not FileState.ARRIVING and file.size_bytes == size_bytes:
                 same.append(file)
     return same
+
+
+def same_content(found: Sequence[File], sha256: str, dataset: str) -> File | None:
+    """Which of these files has this content. Raises `Conflict` when it was erased from `dataset` (`instrument/name`)."""
+    file = next((file for file in found if file.sha256 == sha256), None)
+    if file is not None and file.state is FileState.ERASED:
+        raise Conflict(
+            f"{file.path} was erased from {dataset} for ever, and is not received again.",
+            "Take it out of what you send; an admin can tell when and why it was erased.",
+        )
+    return file
 
 
 def free_path(tx: Transaction, dataset_id: int, path_raw: bytes) -> tuple[bytes, File | None]:

@@ -117,37 +117,24 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
             )
         chain = [] if first is None else tx.chain(first)
         known = [arrivals.known(tx, chain, source.path_raw, source.size_bytes) for source in sources]
-    before = [_received(instrument, name, source, files) for source, files in zip(sources, known, strict=True)]
-    described = [
-        None if received else contents.described(source.path, names.text(source.path_raw), archive.settings.reception.zone)
-        for source, received in zip(sources, before, strict=True)
+    zone = archive.settings.reception.zone
+    found: list[File | contents.Said] = [
+        (arrivals.same_content(files, _sha256(source.path), f"{instrument}/{name}") if files else None)
+        or contents.described(source.path, names.text(source.path_raw), zone)
+        for source, files in zip(sources, known, strict=True)
     ]
     registered, dataset = [], None
     with archive.ledger.begin() as tx:
-        for source, received, says in zip(sources, before, described, strict=True):
-            if received is not None or says is None:
-                assert received is not None
-                registered.append(Arrival(source, received.dataset_id, received.path, received.path_raw, None))
+        for source, one in zip(sources, found, strict=True):
+            if isinstance(one, File):
+                registered.append(Arrival(source, one.dataset_id, one.path, one.path_raw, None))
                 continue
             dataset = dataset or arrivals.tail(tx, project, instrument, name)  # opened for what is new only
-            registered.append(_register_one(tx, dataset, source, says))
-    for arrival, says in zip(registered, described, strict=True):
-        if says is not None:
-            contents.keep_preview(archive, arrival.dataset_id, arrival.path_raw, says)
+            registered.append(_register_one(tx, dataset, source, one))
+    for arrival, one in zip(registered, found, strict=True):
+        if isinstance(one, contents.Said):
+            contents.keep_preview(archive, arrival.dataset_id, arrival.path_raw, one)
     return registered
-
-
-def _received(instrument: str, name: str, source: Source, known: Sequence[File]) -> File | None:
-    """Which of these files has the source's content. Raises `Conflict` when it was erased."""
-    for before in known:
-        if before.sha256 == _sha256(source.path):
-            if before.state is FileState.ERASED:
-                raise Conflict(
-                    f"{before.path} was erased from {instrument}/{name} for ever, and is not received again.",
-                    "Take it out of what you send; an admin can tell when and why it was erased.",
-                )
-            return before
-    return None
 
 
 def _register_one(tx: Transaction, dataset: Dataset, source: Source, said: contents.Said) -> Arrival:

@@ -150,15 +150,8 @@ def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | Non
     same = arrivals.known(tx, chain, one.path_raw, one.size_bytes)
     if same and one.sha256 is None:
         return Item(None, same[0].dataset_id, one.path_raw, "known")
-    for file in same:
-        if file.sha256 == one.sha256:
-            if file.state is FileState.ERASED:
-                raise Conflict(
-                    f"{file.path} was erased from {chain[0].full_name} for ever, and is not received again.",
-                    "Take it out of what you send; an admin can tell when and why it was erased.",
-                )
-            return Item(file.id, file.dataset_id, file.path_raw, "received")
-    return None
+    file = None if one.sha256 is None else arrivals.same_content(same, one.sha256, chain[0].full_name)
+    return None if file is None else Item(file.id, file.dataset_id, file.path_raw, "received")
 
 
 def _room(archive: Archive, tx: Transaction, more_bytes: int) -> None:
@@ -323,15 +316,12 @@ def done(archive: Archive, sender: Sender, dataset_id: int, sent: Sequence[Sent]
 
     Raises `NotFound`, `ChecksumMismatch` (nothing of any changes, but the one that does not fit is not received), `StoreUnavailable`.
     """
-    tier = archive.tiers[policy.HOT]
     with archive.ledger.read() as tx:
         mine = _mine(tx, sender, dataset_id, [one.file_id for one in sent])
     for one in sent:
         _fits(archive, *mine[one.file_id], one.sha256)
     under_way = {one.file_id: mine[one.file_id] for one in sent if mine[one.file_id][1].state is TransferState.COPYING}
-    versions = _completed(tier, under_way, {one.file_id: one.version_id for one in sent if one.version_id is not None})
-    for file_id in under_way.keys() - versions.keys():
-        _clear_other(archive, tier, under_way[file_id])
+    versions = _completed(archive, under_way, {one.file_id: one.version_id for one in sent if one.version_id is not None})
     with archive.ledger.begin(sender.name) as tx:
         moving = [one for one in sent if one.file_id in versions]
         for link in {mine[one.file_id][0].dataset_id for one in moving}:
@@ -364,11 +354,13 @@ def _fits(archive: Archive, file: File, under: Transfer, upload: Upload, sha256:
     raise error
 
 
-def _completed(tier: Tier, sent: dict[int, tuple[File, Transfer, Upload]], told: Mapping[int, str]) -> dict[int, str]:
+def _completed(archive: Archive, sent: dict[int, tuple[File, Transfer, Upload]], told: Mapping[int, str]) -> dict[int, str]:
     """The versions of those of which all is there, by file; what came in parts is made one object.
 
-    `told`: versions that the store answered the senders. They are believed, as each is read back before it counts.
+    `told`: versions that the store answered the senders. They are believed, as each is read back before it counts. What stands there and has
+    another size was put there by an earlier request of ours: it is cleared away, else nothing could follow.
     """
+    tier = archive.tiers[policy.HOT]
     versions: dict[int, str] = {}
     whole: dict[int, tuple[File, Transfer]] = {}
     for file_id, (file, under, upload) in sent.items():
@@ -390,16 +382,13 @@ def _completed(tier: Tier, sent: dict[int, tuple[File, Transfer, Upload]], told:
     looked = _looked(tier, [under.key for _, under in whole.values()])
     for file_id, (file, under) in whole.items():
         there = looked[under.key]
-        if there is not None and there.size_bytes == file.size_bytes:
+        if there is None:
+            continue
+        if there.size_bytes == file.size_bytes:
             versions[file_id] = there.version_id
+        else:
+            transfer.clear(archive, tier, under.key, there.version_id)
     return versions
-
-
-def _clear_other(archive: Archive, tier: Tier, sent: tuple[File, Transfer, Upload]) -> None:
-    """What stands where a file shall go and has another size was put there by an earlier request of ours: it goes, else nothing could follow."""
-    there = tier.begin_look(sent[1].key)()
-    if there is not None and there.size_bytes != sent[0].size_bytes:
-        transfer.clear(archive, tier, sent[1].key, there.version_id)
 
 
 @dataclass(frozen=True)

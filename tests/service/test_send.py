@@ -7,44 +7,19 @@ import random
 import secrets
 import subprocess
 import sys
-import threading
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fixtures.door import Door
+from fixtures.sending import sources
 from neve.errors import NotSignedIn
 from neve.send.journal import Journal
 from neve.send.patience import Patience
 from neve.send.reception import Reception
 from neve.send.sender import send
-from neve.send.source import scan
 
 MIB = 1 << 20
 NEVE = Path(sys.executable).with_name("neve")
-
-
-@contextmanager
-def working(door: Door):
-    """A worker that does what is due, until the end."""
-    over = threading.Event()
-    errors = []
-
-    def work():
-        try:
-            while not over.wait(0.05):
-                door.settle()
-        except Exception as error:  # noqa: BLE001 - told in the test's own thread
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(60)
-    assert errors == []
 
 
 @pytest.fixture
@@ -52,10 +27,6 @@ def reception(door):
     connected = Reception(door.url, door.key, Patience(longest_s=1))
     yield connected
     connected.close()
-
-
-def sources(folder):
-    return scan([folder], lambda _skipped: None)
 
 
 def received(door, name="run42") -> dict[bytes, bytes]:
@@ -85,7 +56,7 @@ def test_files_of_every_size_and_name_arrive_once(door, reception, tmp_path):
     }
     for name, data in files.items():
         (folder / os.fsdecode(name)).write_bytes(data)
-    with Journal(tmp_path / "sent.sqlite3", reception.url) as journal, working(door):
+    with Journal(tmp_path / "sent.sqlite3", reception.url) as journal, door.working():
         outcome = send(reception, journal, "snow", "run42", sources(folder), close=False)
         assert (outcome.sent, outcome.failed, outcome.failures) == (len(files), 0, [])
         again = send(reception, journal, "snow", "run42", sources(folder), close=False)
@@ -123,7 +94,7 @@ def test_killed_at_any_moment_each_file_is_there_once(door, tmp_path):
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    with working(door):
+    with door.working():
         for _ in range(4):
             one = process(door, folder, tmp_path, "--json")
             for line in one.stdout:
@@ -150,7 +121,7 @@ def test_a_revoked_key_and_a_file_over_the_limit(doors, tmp_path):
     (folder / "a").write_bytes(b"a")
     (folder / "big").write_bytes(b"b" * 1000001)
     with closing(Reception(door.url, door.key, Patience(longest_s=1))) as reception:
-        with working(door):
+        with door.working():
             outcome = send(reception, None, None, "run42", sources(folder))
         assert (outcome.sent, outcome.failed, outcome.state) == (1, 1, "open")
         assert outcome.failures[0].sentence == "big has 1.0 MB (1000001 bytes); the archiver takes files up to 1.0 MB (1000000 bytes)"
@@ -164,7 +135,7 @@ def test_late_files_and_other_content_go_where_they_belong(door, reception, tmp_
     folder = tmp_path / "run42"
     folder.mkdir()
     (folder / "a").write_bytes(b"first")
-    with working(door):
+    with door.working():
         send(reception, None, None, "run42", sources(folder), close=False)
         (folder / "a").write_bytes(b"second")
         assert send(reception, None, None, "run42", sources(folder)).sent == 1
@@ -183,7 +154,7 @@ def test_sums_that_do_not_match_leave_nothing(door, reception, tmp_path):
     for name, data in files.items():
         (folder / os.fsdecode(name)).write_bytes(data)
     (folder / "good").write_bytes(b"good")
-    with working(door):
+    with door.working():
         outcome = send(reception, None, None, "run42", sources(folder), sums=dict.fromkeys(files, "0" * 64))
     assert (outcome.sent, outcome.failed, outcome.state) == (1, 3, "open")
     assert received(door) == {b"good": b"good"}

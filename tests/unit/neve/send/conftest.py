@@ -7,6 +7,8 @@
 | `journal`   | a Journal in a temp folder                                                                                          |
 | `faults`    | what can go wrong: `Times(count, match, do)`, `cut`, `status(503)`, `lose(archiver)`                                   |
 | `folder`    | an empty folder for sources                                                                                         |
+| `inbox`     | an empty folder that is watched                                                                                     |
+| `watching`  | makes an agent over `inbox`, whose time is the test's                                                               |
 """
 
 from __future__ import annotations
@@ -54,3 +56,25 @@ def folder(tmp_path):
     path = tmp_path / "run42"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    path = tmp_path / "inbox"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def watching(inbox, tmp_path, reception, journal):
+    from fixtures.watching import Watching
+
+    made = []
+
+    def start(**settings):
+        made.append(Watching(inbox, tmp_path / "state", reception, journal, **settings))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()

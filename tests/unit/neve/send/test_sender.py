@@ -6,30 +6,10 @@ import hashlib
 import os
 import secrets
 
+from fixtures.sending import Kinds, fill, sources
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from neve.send.sender import send
-from neve.send.source import scan
-
-
-def fill(folder, **files):
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return {name.encode(): data for name, data in files.items()}
-
-
-def sources(folder):
-    return scan([folder], lambda _skipped: None)
-
-
-class Kinds(list):
-    """Events as they come."""
-
-    def kinds(self):
-        return [event.kind for event in self]
-
-    def of(self, kind):
-        return [event.about for event in self if event.kind == kind]
 
 
 def test_small_large_and_empty_arrive_and_the_dataset_is_closed(archiver, reception, journal, folder):

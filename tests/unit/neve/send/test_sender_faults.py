@@ -10,32 +10,13 @@ import threading
 from contextlib import closing
 
 import pytest
+from fixtures.sending import Kinds, fill, sources
 from neve.errors import NotSignedIn, OverQuota, ServiceUnavailable
 from neve.send.journal import Journal
 from neve.send.patience import Patience, Stopped
 from neve.send.reception import Reception
 from neve.send.sender import send
-from neve.send.source import Source, scan
-
-
-def fill(folder, **files):
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return {name.encode(): data for name, data in files.items()}
-
-
-def sources(folder):
-    return scan([folder], lambda _skipped: None)
-
-
-class Kinds(list):
-    """Events as they come."""
-
-    def kinds(self):
-        return [event.kind for event in self]
-
-    def of(self, kind):
-        return [event.about for event in self if event.kind == kind]
+from neve.send.source import Source
 
 
 def test_parts_that_are_there_are_not_sent_again(archiver, reception, journal, folder):

@@ -5,33 +5,23 @@ from __future__ import annotations
 import os
 
 import pytest
-from fixtures.watching import Watching, put
+from fixtures.watching import put
 from neve.send.sweeping import sweep
 
 FAR = 4e9  # seconds since 1970: everything was sent before
 
 
 @pytest.fixture
-def inbox(tmp_path):
-    path = tmp_path / "inbox"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def sent(inbox, tmp_path, reception, journal):
+def sent(watching):
     """Sends what lies in the inbox; the agent that did it."""
-    made = []
 
     def start(**settings):
-        made.append(Watching(inbox, tmp_path / "state", reception, journal, **settings))
-        made[-1].pass_time()
-        made[-1].pass_time(20)
-        return made[-1]
+        agent = watching(**settings)
+        agent.pass_time()
+        agent.pass_time(20)
+        return agent
 
-    yield start
-    for one in made:
-        one.close()
+    return start
 
 
 def swept(reception, journal, inbox, events, *, before=FAR, prune=True):

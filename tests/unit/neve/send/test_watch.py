@@ -10,32 +10,12 @@ from contextlib import suppress
 import h5py
 import numpy as np
 import pytest
-from fixtures.watching import Watching, put
+from fixtures.watching import put
 from neve.errors import NotSignedIn
 from neve.send.sender import send
 from neve.send.source import Source
 
 HOUR_NS = 3_600_000_000_000
-
-
-@pytest.fixture
-def inbox(tmp_path):
-    path = tmp_path / "inbox"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def watching(inbox, tmp_path, reception, journal):
-    made = []
-
-    def start(**settings):
-        made.append(Watching(inbox, tmp_path / "state", reception, journal, **settings))
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.close()
 
 
 def test_a_still_file_is_sent_and_its_dataset_closes_when_quiet(watching, inbox, archiver):

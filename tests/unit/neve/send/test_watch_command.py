@@ -24,13 +24,6 @@ KEY = "neve_" + "k" * 43
 
 
 @pytest.fixture
-def inbox(tmp_path):
-    path = tmp_path / "inbox"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def neve(tmp_path, inbox, archiver):
     """Starts `neve watch` with these arguments and settings; ended after the test."""
     running = []
