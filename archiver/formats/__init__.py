@@ -22,7 +22,7 @@ __all__ = ["VERSION", "Extracted", "Preview", "extract"]
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of what is extracted: raised with each change that gives old files more or other metadata, so that they are read again
+VERSION = 3  # of what is extracted: raised with each change that gives old files more or other metadata, so that they are read again
 TIME_LIMIT_S = 30.0  # for one file; real ones take milliseconds
 
 

@@ -233,6 +233,7 @@ def _said(
         "columns": [column.said() for column in columns if " + " not in column.name or column.kind != "time"],
         "column_count": dialect.columns,
         "delimiter": dialect.delimiter,
+        "skip_rows": dialect.skip,
         "encoding": dialect.encoding.removesuffix("-sig"),
         "decimal_comma": dialect.decimal_comma or None,
         "time_column": clock.name if clock else None,

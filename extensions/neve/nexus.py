@@ -80,7 +80,7 @@ def layout(file: Any) -> Layout:
             f"The file's data are in another file that could not be followed from here (missing: {', '.join(broken)}).",
             "Open it with h5py at its path, beside the file it refers to.",
         )
-    raise UnreadableData("The file has no group of class NXdata with numbers in it.", "Open it with h5py to see what it holds.")
+    raise UnreadableData("The file has no group of class NXdata with numbers in it.", "See what it holds: `with cat[name].h5() as f:`.")
 
 
 def _candidates(file: Any) -> Iterator[Any]:

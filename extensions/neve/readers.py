@@ -7,13 +7,14 @@ when it read an archive copy in place. What cannot be read says why as a NeveErr
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from intake.readers.readers import BaseReader
 
-from neve import netcdf, nexus, records
+from neve import images, netcdf, nexus, records, scans, seismic, tables
 from neve.client import Client, connect
 from neve.errors import ColdDataError, NeveError, NotFound, StillArriving, StoreUnavailable, UnreadableData
 from neve.sources import Handle, UnreachableError, data_folder, places, readable_copies
@@ -25,7 +26,19 @@ if TYPE_CHECKING:
     from neve.restores import Restoration
 
 FORMATS = ("nexus", "hdf5", "netcdf4", "netcdf3")
-"""Formats that `.read()` makes arrays of."""
+"""Formats that `.read()` makes labelled arrays of."""
+IMAGES = ("edf", "cbf", "tiff", "marccd", "mar345", "png", "jpeg")
+"""Formats that `.read()` makes an `Image` of: numpy with its header."""
+TABLES = ("csv", "tsv", "columns")
+TEXTS = (*TABLES, "spec", "mca")
+"""Formats that `.read()` makes a table of (pandas)."""
+READABLE = (*FORMATS, *IMAGES, *TEXTS, "miniseed")
+_OUTPUTS = {
+    **dict.fromkeys(FORMATS, "xarray:Dataset"),
+    **dict.fromkeys(IMAGES, "neve.images:Image"),
+    **dict.fromkeys(TEXTS, "pandas:DataFrame"),
+    "miniseed": "builtins:list",
+}
 
 T = TypeVar("T")
 
@@ -33,7 +46,7 @@ T = TypeVar("T")
 class DatasetReader(BaseReader):  # type: ignore[misc]
     """One dataset of the catalog. `name` is its full name; `metadata` what the catalog knows of it (tier, size, dates, and what its files say)."""
 
-    imports = {"xarray", "h5py", "netCDF4", "h5netcdf", "s3fs"}  # noqa: RUF012 - intake's own form
+    imports = {"xarray", "h5py", "netCDF4", "h5netcdf", "s3fs", "pandas", "fabio", "pymseed"}  # noqa: RUF012 - intake's own form
     output_instance = "xarray:Dataset"
 
     def __init__(self, dataset: str, url: str | None = None, *, metadata: dict[str, Any] | None = None, output_instance: str | None = None) -> None:
@@ -45,14 +58,15 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
     @classmethod
     def of(cls, client: Client, dataset: records.Dataset) -> DatasetReader:
         """The reader of a dataset that was just looked up."""
-        reader = cls(dataset.full_name, client.url, metadata=entry_metadata(dataset))
+        made = _OUTPUTS.get(dataset.format or "")
+        reader = cls(dataset.full_name, client.url, metadata=entry_metadata(dataset), output_instance=made)
         reader._given = client
         reader._seen = dataset
         return reader
 
     def __getattr__(self, name: str) -> Any:
         # intake would make a pipeline out of any misspelt name; those that are meant are made with .apply(…) and .transform.
-        raise AttributeError(f"A dataset has no {name!r}; it has .read(), .to_dask(), .path, .files, .metadata and .restore().")
+        raise AttributeError(f"A dataset has no {name!r}; it has .read(), .to_dask(), .h5(), .path, .files, .metadata and .restore().")
 
     def __call__(self, **changes: Any) -> DatasetReader:
         other = type(self)(**{**self.kwargs, **changes}, metadata=self.metadata)
@@ -85,21 +99,50 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
 
         return restore_dataset(self._client(), self._refresh(), files, days)
 
-    def _read(self, file: str | None = None, **_kwargs: Any) -> xr.Dataset:
-        """The data of one file, in memory: `file` by name, else the first that holds arrays."""
-        return self._from_anywhere(file, _load)
+    def _read(self, file: str | None = None, scan: str | None = None, **_kwargs: Any) -> Any:
+        """What one file holds, in memory: `file` by name, else the first that neve can read. `scan`: of a SPEC file, `"3"` or `"3.2"`.
+
+        NeXus, HDF5 and netCDF: an xarray Dataset; images: an `Image` (numpy with its header); CSV, columns, SPEC, MCA: a pandas DataFrame;
+        miniSEED: an ObsPy stream where ObsPy is installed, else a list of `Trace`.
+        """
+
+        def load(handle: Handle, found: records.File, source: str) -> Any:
+            return _load(handle, found, source, scan)
+
+        return self._from_anywhere(file, load)
 
     def to_dask(self, file: str | None = None) -> xr.Dataset:
-        """The same as `.read()`, but its arrays are dask arrays, read chunk by chunk when computed; each chunk is found like a read is."""
+        """The same as `.read()`, but its arrays are dask arrays, read chunk by chunk when computed; each chunk is found like a read is.
+
+        For NeXus, HDF5 and netCDF; images, tables and traces are read whole.
+        """
         from neve.chunked import lazy  # noqa: PLC0415 - dask is heavy
 
-        return lazy(lambda use: self._from_anywhere(file, use, quiet=True))
+        return lazy(lambda use: self._from_anywhere(file, _arrays_only(use), quiet=True))
+
+    @contextmanager
+    def h5(self, file: str | None = None) -> Iterator[Any]:
+        """`with cat[name].h5() as f:` the file as h5py has it, wherever it lies, open until the block ends. For all that has no plot of its own."""
+        dataset, found = self._chosen(file, ("nexus", "hdf5", "netcdf4"))
+        if found.format not in {"nexus", "hdf5", "netcdf4"}:
+            raise UnreadableData(f"{found.path} of {dataset.full_name} is no HDF5 ({found.format or 'unknown format'}).", "Try .read(), or .path.")
+        reasons: list[str] = []
+        for copy, place in places(self._client(), dataset, found):
+            try:
+                with place.open() as handle:
+                    opened = _understood(lambda handle, _file, _source: nexus.open_h5(handle), handle, dataset, found, place.source)
+                    self._say_where(copy, dataset, found)
+                    with opened:
+                        yield opened
+                    return
+            except UnreachableError as error:
+                reasons.append(str(error))
+        raise self._unreachable(reasons)
 
     def _from_anywhere(self, name: str | None, use: Callable[[Handle, records.File, str], T], *, quiet: bool = False) -> T:
         reasons: list[str] = []
         for _ in range(2):  # a copy may go, or come, between the question and the read: then ask once more
-            dataset = self._refresh()
-            file = self._file(dataset, name)
+            dataset, file = self._chosen(name, READABLE)
             reasons = []
             for copy, place in places(self._client(), dataset, file):
                 try:
@@ -108,25 +151,38 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
                 except UnreachableError as error:
                     reasons.append(str(error))
                     continue
-                if copy.tier != "hot" and not quiet:
-                    _tell(f"{dataset.full_name} was read in place from the {tier_text(copy.tier)} ({size_text(file.size_bytes)}).")
+                if not quiet:
+                    self._say_where(copy, dataset, file)
                 return result
+        raise self._unreachable(reasons)
+
+    @staticmethod
+    def _say_where(copy: records.Copy, dataset: records.Dataset, file: records.File) -> None:
+        if copy.tier != "hot":
+            _tell(f"{dataset.full_name} was read in place from the {tier_text(copy.tier)} ({size_text(file.size_bytes)}).")
+
+    def _unreachable(self, reasons: list[str]) -> NeveError:
         if any("InvalidObjectState" in reason for reason in reasons):
-            raise self._cold(self._refresh())
-        raise StoreUnavailable(
+            return self._cold(self._refresh())
+        return StoreUnavailable(
             f"{self.name} cannot be reached now: {'; '.join(reasons)}.",
             "Try again in a moment; if it stays so, tell whoever runs your Névé.",
             reasons,
         )
 
-    def _file(self, dataset: records.Dataset, name: str | None) -> records.File:
-        """The file to read, known to have a copy that can be read."""
+    def _chosen(self, name: str | None, formats: tuple[str, ...]) -> tuple[records.Dataset, records.File]:
+        dataset = self._refresh()
+        return dataset, self._file(dataset, name, formats)
+
+    def _file(self, dataset: records.Dataset, name: str | None, formats: tuple[str, ...]) -> records.File:
+        """The file to read, known to have a copy that can be read; unnamed, the first of the first of `formats` that there is."""
         if dataset.readable == "never":
             raise NotFound(f"{dataset.full_name} was erased: nothing of it is left.", "Its history on the catalog page says when.")
         files = self._client().files(dataset.id)
         if name is None:
-            with_arrays = [file for file in files if file.format in FORMATS]
-            chosen = next(iter(with_arrays or files), None)
+            known = [file for file in files if file.format in formats]
+            with_arrays = [file for file in known if file.format in FORMATS]  # a measurement, rather than the log beside it
+            chosen = next(iter(with_arrays or known or files), None)
         else:
             chosen = next((file for file in files if file.path == name), None)
         if (dataset.state == "open" and dataset.readable == "not_yet") or (chosen is not None and chosen.state != "received"):
@@ -180,31 +236,48 @@ def entry_metadata(dataset: records.Dataset) -> dict[str, Any]:
     return {**{name: getattr(dataset, name) for name in own}, "when": dataset.when, "measured": dict(dataset.metadata)}
 
 
+def _arrays_only(use: Callable[[Handle, records.File, str], T]) -> Callable[[Handle, records.File, str], T]:
+    def only(handle: Handle, file: records.File, source: str) -> T:
+        if file.format not in FORMATS:
+            raise UnreadableData(f"it is read whole ({file.format}), not chunk by chunk.", "Use .read().")
+        return use(handle, file, source)
+
+    return only
+
+
 def _understood(use: Callable[[Handle, records.File, str], T], handle: Handle, dataset: records.Dataset, file: records.File, source: str) -> T:
     """`use(handle)`, with what the formats' libraries raise for bytes they do not understand as UnreadableData."""
     where = f"{file.path} of {dataset.full_name}"
-    if file.format not in FORMATS:
+    if file.format not in READABLE:
         raise UnreadableData(f"{where} holds no arrays that neve knows ({file.format or 'unknown format'}).", f"Its bytes are at {source}.")
     try:
         return use(handle, file, source)
     except UnreadableData as error:
         raise UnreadableData(f"{where}: {error.detail}", f"{error.next_step} Its bytes are at {source}.") from None
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
+    except (NeveError, UnreachableError):
+        raise
+    except Exception as error:  # for damaged bytes the libraries raise anything: AssertionError (fabio), SyntaxError (Pillow), struct.error
         if isinstance(error, OSError) and (error.errno is not None or "errno = " in str(error)):
             raise  # the place failed, not the format
         known = f"; on arrival: {file.metadata_error}" if file.metadata_error else ""
         raise UnreadableData(f"{where} cannot be understood ({error}{known}).", f"Its bytes are kept as they came, at {source}.") from error
 
 
-def _load(handle: Handle, file: records.File, source: str) -> xr.Dataset:
-    if file.format == "netcdf3":
-        data = netcdf.read(handle, 3)
-    elif file.format == "netcdf4":
-        data = netcdf.read(handle, 4)
-    else:
-        data = nexus.read(handle)
-    data.encoding["source"] = source
-    return data
+def _load(handle: Handle, file: records.File, source: str, scan: str | None) -> Any:
+    kind = str(file.format)
+    if scan is not None and kind != "spec":
+        raise UnreadableData(f"only SPEC files have scans; this is {kind}.", "Leave scan= out.")
+    if kind in FORMATS:
+        data = netcdf.read(handle, 3 if kind == "netcdf3" else 4) if kind.startswith("netcdf") else nexus.read(handle)
+        data.encoding["source"] = source
+        return data
+    if kind in IMAGES:
+        return images.read(handle, kind)
+    if kind in TABLES:
+        return tables.read(handle, file.metadata)
+    if kind == "miniseed":
+        return seismic.read(handle)
+    return scans.read_spec(handle, scan) if kind == "spec" else scans.read_mca(handle)
 
 
 def _tell(sentence: str) -> None:

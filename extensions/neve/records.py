@@ -66,6 +66,7 @@ class File:
     state: str
     size_bytes: int
     format: str | None
+    metadata: Mapping[str, Any]
     metadata_state: str
     metadata_error: str | None
     copies: tuple[Copy, ...]

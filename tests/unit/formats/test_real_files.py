@@ -223,6 +223,7 @@ def test_columns_without_a_header():
             {"name": "column 2", "dtype": "float", "min": 0.0, "max": 1.6365},
         ],
         "column_count": 2,
+        "skip_rows": 0,
         "encoding": "utf-8",
     }
     plot = found.preview.plot
@@ -244,6 +245,7 @@ def test_tables():
         ],
         "column_count": 6,
         "delimiter": ",",
+        "skip_rows": 1,
         "encoding": "utf-8",
         "time_column": "date",
         "start_time": "2012-01-01T00:00:00Z",
