@@ -10,6 +10,7 @@ Law: importing this is light (no HTTP, no arrays, no S3). Each public name is im
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from neve.intake_catalog import NeveCatalog, catalog
     from neve.keeping import end_hold, hold, holds, notices
+    from neve.preflight_check import Preflight, preflight
     from neve.readers import DatasetReader
     from neve.restores import Restoration, quote, restore
     from neve.webhooks import AlreadySeen, WrongSignature, verify_webhook
@@ -71,6 +73,8 @@ _HOME_OF = {
     "notices": "keeping",
     "NeveCatalog": "intake_catalog",
     "catalog": "intake_catalog",
+    "Preflight": "preflight_check",
+    "preflight": "preflight_check",
     "DatasetReader": "readers",
     "Restoration": "restores",
     "quote": "restores",
@@ -98,6 +102,7 @@ __all__ = [
     "NotSignedIn",
     "OverQuota",
     "PartlyRestored",
+    "Preflight",
     "QuoteChanged",
     "QuoteExpired",
     "Restoration",
@@ -115,6 +120,7 @@ __all__ = [
     "hold",
     "holds",
     "notices",
+    "preflight",
     "quote",
     "restore",
     "restore_button",
@@ -133,3 +139,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if "IPython" in sys.modules:
+    from neve.ipython import register
+
+    register()

@@ -166,6 +166,18 @@ class ColdDataError(NeveError):
         then = f"It is on its way ({running}); this line waits for it: {self.ask}" if running else f"This line asks for it back: {self.ask}"
         super().__init__(detail, then)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows for this: the sentence, and in a notebook the card whose button brings the data back."""
+        from neve.progress import in_notebook  # noqa: PLC0415 - only in IPython
+
+        if in_notebook():
+            from IPython.display import display  # noqa: PLC0415
+
+            from neve.widget import restore_button  # noqa: PLC0415
+
+            display(restore_button(self.dataset))  # type: ignore[no-untyped-call]
+        return [f"{type(self).__name__}: {self}"]
+
 
 class RestoreFailed(NeveError):
     """A restore ended without its files. `reasons`: one per file, as "path: reason"."""

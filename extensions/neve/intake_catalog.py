@@ -22,7 +22,7 @@ from neve import records
 from neve.client import Client, connect
 from neve.errors import NeveError, NotFound, WrongUse
 from neve.readers import DatasetReader
-from neve.wording import size_text, tier_text, time_text, utc_json
+from neve.wording import size_text, table_html, tier_text, time_text, utc_json
 
 SHOWN = 10
 """Rows of a repr."""
@@ -179,12 +179,10 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         page = self._first_page()
         if isinstance(page, NeveError):
             return f"<p>{html.escape(str(page))}</p>"
-        heads = "".join(f'<th scope="col" style="text-align:left">{head}</th>' for head in ("Dataset", "Measured", "Size", "Where", "Title"))
-        rows = "".join(f"<tr>{''.join(_cell(text) for text in _row(item))}</tr>" for item in page.items)
         more = page.total - len(page.items)
-        caption = f"Névé catalog{html.escape(self._narrowed())}: {page.total} dataset{'' if page.total == 1 else 's'}"
+        caption = f"Névé catalog{self._narrowed()}: {page.total} dataset{'' if page.total == 1 else 's'}"
         foot = f"<p>… and {more} more: narrow them with <code>.search(…)</code></p>" if more > 0 else ""
-        return f'<table><caption style="text-align:left">{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{foot}'
+        return table_html(caption, ("Dataset", "Measured", "Size", "Where", "Title"), [_row(item) for item in page.items]) + foot
 
     def _first_page(self) -> records.Page | NeveError:
         try:
@@ -237,10 +235,6 @@ def _row(item: records.Dataset) -> tuple[str, ...]:
     if item.restore is not None and item.restore.running:
         where += f", {records.RESTORE_STATES[item.restore.state]}"
     return item.full_name, time_text(item.when), size_text(item.size_bytes), where, item.title or ""
-
-
-def _cell(text: str) -> str:
-    return f'<td style="text-align:left">{html.escape(text)}</td>'
 
 
 def _moment(value: str | date | datetime, name: str, *, end_of_day: bool = False) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from neve import records
@@ -37,7 +38,7 @@ def fraction(state: records.Restore) -> float:
 @contextmanager
 def progress_display(dataset: str, *, shown: bool = True) -> Iterator[Show]:
     """Gives the function to call with each new state."""
-    if shown and _in_notebook():
+    if shown and in_notebook():
         yield _notebook_display(dataset)
     elif shown and sys.stderr.isatty():
         with _terminal_bar() as bar:
@@ -47,7 +48,8 @@ def progress_display(dataset: str, *, shown: bool = True) -> Iterator[Show]:
         yield lambda _state: None
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether what is displayed appears below a notebook's cell."""
     if "ipykernel" not in sys.modules:
         return False
     from IPython import get_ipython  # noqa: PLC0415 - only there when it has been imported already
@@ -75,6 +77,7 @@ def _notebook_display(dataset: str) -> Show:
     def show(state: records.Restore) -> None:
         bar.value = fraction(state)
         bar.bar_style = {"ready": "success", "partly_ready": "warning", "failed": "danger", "cancelled": "warning"}.get(state.state, "")
-        words.value = f"{dataset} · {progress_text(state)}"
+        # The clock is news in each turn: a kernel that says something is not taken for idle, so its server is not stopped while it waits.
+        words.value = f"{dataset} · {progress_text(state)} · seen {datetime.now().astimezone():%H:%M:%S}"
 
     return show

@@ -6,13 +6,17 @@ the restore that already runs. Waiting outlives an archiver that is away for a w
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
 import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from neve import records
 from neve.client import Client, connect
-from neve.errors import NotReadyInTime, PartlyRestored, RestoreFailed, ServiceUnavailable, WrongUse
+from neve.errors import NeveError, NotReadyInTime, PartlyRestored, RestoreFailed, ServiceUnavailable, WrongUse
 from neve.progress import progress_display
 from neve.wording import time_text
 
@@ -25,12 +29,22 @@ AWAY_S = 600.0
 
 
 class Restoration:
-    """A dataset on its way back. `status`, `ready_at`, `expires_at` are asked from the server; `wait()` waits with a progress bar."""
+    """A dataset on its way back. `status`, `eta`, `ready_at`, `expires_at` are asked from the server.
+
+    `wait()` waits with a progress bar; `await handle` does in a notebook whose kernel shall stay free; `when_ready(function)` does not wait at all.
+    """
 
     def __init__(self, client: Client, restore: records.Restore) -> None:
         self._client = client
+        self._copying: tuple[float, int] | None = None  # when bytes were first seen to be back, and how many
+        self._take(restore)
+
+    def _take(self, restore: records.Restore) -> records.Restore:
         self._last = restore
         self._asked_at = time.monotonic()
+        if self._copying is None and restore.running and restore.bytes_ready:
+            self._copying = (self._asked_at, restore.bytes_ready)
+        return restore
 
     @property
     def id(self) -> int:
@@ -58,6 +72,19 @@ class Restoration:
         return self._now().promised_by
 
     @property
+    def eta(self) -> datetime | None:
+        """When it is likely back: by the rate at which its bytes come, as seen from here, else when it is promised. None: open, or past."""
+        state = self._now()
+        if not state.running:
+            return None
+        if self._copying is not None:
+            since, first = self._copying
+            come, passed_s = state.bytes_ready - first, self._asked_at - since
+            if come > 0 and passed_s > 0:
+                return datetime.now(UTC) + timedelta(seconds=(state.bytes_total - state.bytes_ready) * passed_s / come)
+        return state.promised_by
+
+    @property
     def expires_at(self) -> datetime | None:
         """Until when they stay in fast storage; None while they are not there."""
         return self._now().expires_at
@@ -74,20 +101,16 @@ class Restoration:
 
     def refresh(self) -> records.Restore:
         """Ask the server now."""
-        self._last = self._client.restore(self._last.id)
-        self._asked_at = time.monotonic()
-        return self._last
+        return self._take(self._client.restore(self._last.id))
 
     def extend(self, days: int) -> Restoration:
         """Have it stay `days` longer. Raises WrongUse, Conflict, OverQuota."""
-        self._last = self._client.extend_restore(self._last.id, days)
-        self._asked_at = time.monotonic()
+        self._take(self._client.extend_restore(self._last.id, days))
         return self
 
     def cancel(self) -> Restoration:
         """Take it back: what has not been copied is not, and what is back may leave again."""
-        self._last = self._client.cancel_restore(self._last.id)
-        self._asked_at = time.monotonic()
+        self._take(self._client.cancel_restore(self._last.id))
         return self
 
     def wait(self, timeout: float | None = None, *, progress: bool = True) -> Restoration:
@@ -101,8 +124,44 @@ class Restoration:
                 show(state)
         return self._ended()
 
+    def __await__(self) -> Generator[Any, None, Restoration]:
+        """`await handle`: as `wait()`, while the kernel goes on with other things."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Restoration:
+        with progress_display(self._last.dataset) as show:
+            looks = self._looks(None)
+            while (look := await asyncio.to_thread(next, looks, None)) is not None:
+                state, pause_s = look
+                show(state)
+                await asyncio.sleep(pause_s)
+        return self._ended()
+
+    def when_ready(self, function: Callable[[Restoration], object]) -> Restoration:
+        """Have `function(handle)` called, in a thread of its own, once all files are back. Returns at once.
+
+        When they are not coming, why is told below the cell, and the function is not called.
+        """
+
+        def follow() -> None:
+            try:
+                self.wait(progress=False)
+            except NeveError as error:
+                sys.stderr.write(f"{function!r} is not called: {error}\n")
+                return
+            function(self)
+
+        threading.Thread(target=follow, name=f"restore {self.id}", daemon=True).start()
+        return self
+
     def _changes(self, end: float | None) -> Iterator[records.Restore]:
         """Each state seen, until it no longer changes by itself."""
+        for state, pause_s in self._looks(end):
+            yield state
+            time.sleep(pause_s)
+
+    def _looks(self, end: float | None) -> Iterator[tuple[records.Restore, float]]:
+        """Each state seen, with the pause before the next look in s."""
         pause_s = 0.3
         away_since: float | None = None
         while True:
@@ -115,14 +174,14 @@ class Restoration:
                 if time.monotonic() - away_since > AWAY_S:
                     raise
                 state = self._last
-            yield state
             if not state.running:
+                yield state, 0.0
                 return
             left_s = LONGEST_PAUSE_S if end is None else end - time.monotonic()
+            yield state, min(pause_s, max(0.0, left_s))
             if left_s <= 0:
                 promised = f"; it is promised by {time_text(state.promised_by)}" if state.promised_by else ""
                 raise NotReadyInTime(f"{state.dataset} is not back yet ({records.RESTORE_STATES[state.state]}){promised}.", "It goes on; wait again.")
-            time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)
 
     def _ended(self) -> Restoration:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from html import escape
 
 TIER_TEXTS = {
     "hot": "fast storage",
@@ -45,3 +47,11 @@ def utc_json(moment: datetime) -> str:
     """ISO 8601 in UTC with Z, as in all JSON of Névé; a time without a zone is read as UTC."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return aware.isoformat().replace("+00:00", "Z")
+
+
+def table_html(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for a notebook's cell; every text is escaped."""
+    left = 'style="text-align:left"'
+    head = "".join(f'<th scope="col" {left}>{escape(text)}</th>' for text in heads)
+    body = "".join(f"<tr>{''.join(f'<td {left}>{escape(text)}</td>' for text in row)}</tr>" for row in rows)
+    return f"<table><caption {left}>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
