@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neve.browsing import Browser, browse
     from neve.client import Client, credentials
     from neve.errors import (
         Ambiguous,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from neve.widget import RestoreButton, restore_button
 
 _HOME_OF = {
+    "Browser": "browsing",
+    "browse": "browsing",
     "Client": "client",
     "credentials": "client",
     "Ambiguous": "errors",
@@ -89,6 +92,7 @@ _HOME_OF = {
 __all__ = [
     "AlreadySeen",
     "Ambiguous",
+    "Browser",
     "Client",
     "ColdDataError",
     "Conflict",
@@ -114,6 +118,7 @@ __all__ = [
     "UnreadableData",
     "WrongSignature",
     "WrongUse",
+    "browse",
     "catalog",
     "credentials",
     "end_hold",

@@ -74,6 +74,12 @@ class Client:
         """Names of the projects whose data you may read."""
         return self._parsed(lambda answer: [str(item["name"]) for item in answer["items"]], self._send("GET", "projects"))
 
+    def ask(self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
+        """What the API answers, as it is: `path` below `/api/v1/`."""
+        return (
+            self._send(method, path, params=dict(query or {}), json=body) if body is not None else self._send(method, path, params=dict(query or {}))
+        )
+
     def page(self, filters: Mapping[str, str], limit: int = 50, cursor: str | None = None) -> records.Page:
         """One page of datasets, newest first. `filters`: q, name, project, instrument, tier, state, from, to."""
         params = {**filters, "limit": str(limit)} | ({"cursor": cursor} if cursor else {})

@@ -14,6 +14,7 @@ import io
 import json
 import threading
 import urllib.parse
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -38,6 +39,7 @@ class Api:
         self.data, self.s3, self.buckets = data, s3, buckets or {}
         self.datasets, self.files, self.bodies, self.restores = {}, {}, {}, {}
         self.holds, self.notices = [], []
+        self.previews: dict[int, str] = {}
         self.seen: list[tuple[str, str]] = []
         self.fail: list[tuple[int, str, bytes]] = []  # (status, content type, body) of the next answers
         self.script = ["queued", "recalling", "copying", "ready"]  # states of the next restore, one per question
@@ -74,7 +76,7 @@ class Api:
         self.datasets[number] = {
             "id": number, "project": project, "instrument": instrument, "name": name, "full_name": full_name, "state": state,
             "prefix": prefix, "path": f"/data/{prefix}", "title": title, "format": next((kind for _, kind in files.values() if kind), None),
-            "metadata": {"sample": "silver"}, "size_bytes": sum(len(body) for body, _ in files.values()), "file_count": len(files),
+            "metadata": {"sample": "silver"}, "tags": [], "size_bytes": sum(len(body) for body, _ in files.values()), "file_count": len(files),
             "received_at": iso(when), "acquired_at": iso(when), "closed_at": iso(when), "claims": [], "restore": None, "problem": None, "stub": False,
             "tier": tier, "tiers": list(tiers), "back_within_s": BACK_WITHIN_S.get(tier, 0),
             "hot_until": iso(T0 + timedelta(days=30)) if tier == "hot" else None,
@@ -86,6 +88,7 @@ class Api:
             self.files[number].append({
                 "id": number * 1000 + at, "path": path, "state": "received" if tiers else "arriving", "size_bytes": len(body), "sha256": None,
                 "crc64nvme": None, "format": kind, "metadata": {}, "metadata_state": "ok", "metadata_error": None, "copies": [],
+                "has_preview": False,
             })  # fmt: skip
         for each in tiers:
             self.put(number, each)
@@ -145,7 +148,8 @@ class Api:
             dataset["restore"] = None
 
     def quote(self, body):
-        dataset = next(item for item in self.datasets.values() if item["full_name"] == body["dataset"])
+        name = body.get("dataset") or body["datasets"][0]
+        dataset = next(item for item in self.datasets.values() if item["full_name"] == name)
         absent = 0 if dataset["tier"] == "hot" else dataset["size_bytes"]
         number = f"quote-{len(self.quoted) + 1}"
         self.quoted[number] = body
@@ -162,7 +166,7 @@ class Api:
 
     # The routes
 
-    def answer(self, method, path, query, body):  # noqa: C901, PLR0911, PLR0912 - a table of routes
+    def answer(self, method, path, query, body):  # noqa: C901, PLR0911, PLR0912, PLR0915 - a table of routes
         parts = path.removeprefix("/services/archiver/api/v1/").split("/")
         if not path.startswith("/services/archiver/api/v1/"):
             return 404, {"detail": "Not Found"}
@@ -173,6 +177,18 @@ class Api:
                 return 200, {"items": [{"name": name, "title": name} for name in self.project_names]}
             case "GET", ["datasets"]:
                 return 200, self.page(query)
+            case "GET", ["datasets", "facets"]:
+                items = self.page({**query, "limit": "9999", "cursor": "0"})["items"]
+                counts = {name: Counter(str(item[name]) for item in items if item[name]) for name in ("project", "instrument", "tier", "format")}
+                counts |= {"tag": Counter(tag for item in items for tag in item["tags"]), "year": Counter(item["acquired_at"][:4] for item in items)}
+                return 200, {name: [{"value": v, "count": n, "more": False} for v, n in found.most_common()] for name, found in counts.items()}
+            case "PATCH", ["datasets", number]:
+                tags = self.datasets[int(number)]["tags"]
+                tags += [tag for tag in body["tags"].get("add", []) if tag not in tags]
+                self.datasets[int(number)]["tags"] = [tag for tag in tags if tag not in body["tags"].get("remove", [])]
+                return 200, self.datasets[int(number)]
+            case "GET", ["files", number, "preview"]:
+                return 200, {"png_base64": self.previews[int(number)], "plot": None}
             case "GET", ["datasets", number] if int(number) in self.datasets:
                 return 200, self.datasets[int(number)]
             case "GET", ["datasets", number, "files"]:
@@ -183,7 +199,8 @@ class Api:
                 return 201, self.quote(body)
             case "POST", ["restores"] if "quote" in body:
                 said = self.quoted[body["quote"]]
-                number = next(n for n, item in self.datasets.items() if item["full_name"] == said["dataset"])
+                name = said.get("dataset") or said["datasets"][0]
+                number = next(n for n, item in self.datasets.items() if item["full_name"] == name)
                 return 201, {"items": [self.restores[self.start_restore(number, said["files"], said["days"])]]}
             case "POST", ["restores", rid, "extend"]:
                 restore = self.restores[int(rid)]
@@ -238,7 +255,8 @@ class Api:
             items = [item for item in items if name in {item["name"], item["full_name"]}]
         for word in query.get("q", "").split():
             items = [item for item in items if word.lower() in f"{item['full_name']} {item['title']} {item['project']}".lower()]
-        for key in ("project", "instrument", "tier", "state"):
+        items = [item for item in items if query.get("tag") is None or query["tag"] in item["tags"]]
+        for key in ("project", "instrument", "tier", "state", "format"):
             items = [item for item in items if query.get(key) in {None, item[key]}]
         items = [item for item in items if query.get("from", "") <= item["acquired_at"] < query.get("to", "9")]
         start, limit = int(query.get("cursor", 0)), int(query.get("limit", 50))
@@ -285,7 +303,7 @@ class Api:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = handle_one  # noqa: N815 - http.server calls these
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_one  # noqa: N815 - http.server calls these
 
         return Handler
 

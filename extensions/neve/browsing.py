@@ -1,0 +1,101 @@
+"""The catalog to browse in a notebook: `neve.browse()`. The browser's part is static/browse.js; this is the way between it and the archiver.
+
+Law: the browser asks for what the archiver's API offers, by name and number, and nothing else; the token stays here. All that is true lives on the
+server, so running the cell again after a restart shows it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from neve.client import Client, connect
+from neve.errors import NeveError, WrongUse
+from neve.intake_catalog import NeveCatalog
+
+_STATIC = Path(__file__).parent / "static"
+_AT_ONCE = 4
+_FIRST = 50
+_ALLOWED = tuple(
+    (method, re.compile(path))
+    for method, path in (
+        ("GET", r"datasets|datasets/facets|datasets/complete|restores|holds"),
+        ("GET", r"datasets/\d+(/files|/events|/lineage)?|files/\d+/preview|restores/\d+"),
+        ("PATCH", r"datasets/\d+"),
+        ("POST", r"quotes|restores|holds|restores/\d+/(cancel|extend)"),
+        ("DELETE", r"holds/\d+"),
+    )
+)
+
+
+class Browser(anywidget.AnyWidget):
+    """The catalog: search, facets, one dataset's pane, quotes, restores, holds, tags.
+
+    `selected`: full names of the datasets that are ticked, for the next cell; `filters`: what the list is narrowed to.
+    """
+
+    _esm = _STATIC / "browse.js"
+    _css = _STATIC / "browse.css"
+
+    texts = traitlets.Dict().tag(sync=True)
+    first = traitlets.Dict(allow_none=True).tag(sync=True)  # what is shown at once, and in a saved notebook
+    filters = traitlets.Dict().tag(sync=True)
+    selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    mark = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, client: Client, filters: dict[str, str]) -> None:
+        self._client = client
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="neve browse")
+        first, self._trouble = None, ""
+        try:
+            first = client.ask("GET", "datasets", {**filters, "limit": _FIRST})
+        except NeveError as error:
+            self._trouble = str(error)  # the browser asks again, and shows what it is told then
+        super().__init__(texts=json.loads((_STATIC / "browse.texts.json").read_text()), first=first, filters=filters)
+        self.mark = str(self.model_id)
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if isinstance(content, dict) and isinstance(content.get("ask"), int):
+            self.send({"to": content["ask"], "heard": True})
+            self._pool.submit(self._answer, content)
+
+    def _answer(self, asked: dict[str, Any]) -> None:
+        try:
+            said: dict[str, Any] = {"answer": self._request(asked)}
+        except NeveError as error:
+            said = {"problem": {"code": error.code, "detail": error.detail, "next_step": error.next_step}}
+        self.send({"to": asked["ask"], **said})
+
+    def _request(self, asked: dict[str, Any]) -> Any:
+        method, path = str(asked.get("method")), str(asked.get("path"))
+        if not any(method == allowed and pattern.fullmatch(path) for allowed, pattern in _ALLOWED):
+            raise WrongUse(f"The browser cannot ask for {method} {path}.", "Use neve's functions.")
+        return self._client.ask(method, path, asked.get("query") or {}, asked.get("body"))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        super().close()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and for readers that have no kernel a table in its place."""
+        from IPython.display import HTML, display  # noqa: PLC0415 - only in notebooks
+
+        still = NeveCatalog(self._client, dict(self.filters))._repr_html_() if self._trouble == "" else f"<p>{escape(self._trouble)}</p>"
+        display(HTML(f'<div data-neve-still="{self.mark}">{still}</div>'))  # type: ignore[no-untyped-call]
+        return super()._repr_mimebundle_(**kwargs)
+
+
+def browse(text: str = "", *, url: str | None = None, token: str | None = None, **narrowed: str) -> Browser:
+    """The catalog to browse, in a notebook. `text` and `project=`, `instrument=`, `tier=`, `tag=` narrow it from the start."""
+    unknown = set(narrowed) - {"project", "instrument", "tier", "tag"}
+    if unknown:
+        raise WrongUse(f"The catalog is not narrowed by {', '.join(sorted(unknown))}.", "By project, instrument, tier and tag.")
+    return Browser(connect(url, token), {**({"q": text} if text else {}), **narrowed})
