@@ -7,12 +7,14 @@ after it closes, or began to, goes to `name+1`. The same for local files (recept
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from archiver import names
-from archiver.errors import Conflict
+from archiver.archive import Archive
+from archiver.errors import Conflict, SnapshotInTheWay
 from archiver.ledger import Transaction
-from archiver.model import Dataset, DatasetState, File, FileState
+from archiver.model import Dataset, DatasetState, File, FileState, Snapshot, SnapshotState
 
 
 def versions(path_raw: bytes) -> Iterator[bytes]:
@@ -72,6 +74,35 @@ def tail(tx: Transaction, project: str, instrument: str, name: str, opened_by: s
             new = f"{name}+{number}"
             dataset = tx.open_dataset(project, instrument, new, names.prefix(project, instrument, new, tx.at), dataset.id, opened_by)
     return dataset
+
+
+class _Taken(Exception):
+    """Snapshots stand where files shall be."""
+
+    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
+        super().__init__()
+        self.snapshots = snapshots
+
+
+def see_free(tx: Transaction, dataset_id: int, paths_raw: Collection[bytes]) -> None:
+    """See that no snapshot stands at these paths; within `making_way` only."""
+    taken = tx.snapshots_shown_at([dataset_id], paths_raw)
+    if taken:
+        raise _Taken(taken)
+
+
+@contextmanager
+def making_way(archive: Archive) -> Iterator[None]:
+    """A file comes before a snapshot that has taken its name: that ends, and the file is asked about again. Raises `SnapshotInTheWay`."""
+    try:
+        yield
+    except _Taken as taken:
+        with archive.ledger.begin() as tx:
+            for one in taken.snapshots:
+                if one.state in {SnapshotState.SENDING, SnapshotState.SHOWN}:  # what is in hand is so for moments
+                    tx.move_snapshot(one, SnapshotState.ENDING, error="a file of its name is sent")
+        shown = names.text(taken.snapshots[0].shown_raw)
+        raise SnapshotInTheWay(f"A snapshot of a growing file stands at {shown}, and makes way.", "Ask again in a moment.") from None
 
 
 def described(tx: Transaction, dataset: Dataset) -> bool:

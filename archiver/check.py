@@ -10,7 +10,7 @@ It changes nothing, and holds one dataset or one page at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ from archiver.model import (
     ObjectKind,
     Restore,
     RestoreState,
+    Snapshot,
+    SnapshotState,
     Transfer,
     TransferState,
 )
@@ -61,9 +63,10 @@ def _datasets(archive: Archive) -> Iterator[str]:
                 held = tx.note(guards.HOLD) is not None
                 erasing = bool(tx.erasures(ended=False, dataset_id=dataset.id))
                 seen = view(tx, dataset.id)
+                growing = tx.snapshots([dataset.id])
                 gone = {one.copy_id for one in seen.drops if tx.copy(one.copy_id).dropped_at is not None}
                 now = tx.at
-            found += _one(seen, archive.settings, now, gone, held=held, erasing=erasing)
+            found += _one(seen, archive.settings, now, gone, growing, held=held, erasing=erasing)
             yield from (f"{dataset.full_name}: {line}" for line in found)
         if len(page) < _PAGE:
             return
@@ -73,18 +76,22 @@ def _datasets(archive: Archive) -> Iterator[str]:
 # one dataset
 
 
-def _one(seen: View, settings: Settings, now: datetime, gone: set[int], *, held: bool, erasing: bool) -> Iterator[str]:
-    """`gone`: copies of drops that are dropped already; `held`: nothing is let go before an admin says so; `erasing`: files end just now."""
+def _one(seen: View, settings: Settings, now: datetime, gone: set[int], growing: Sequence[Snapshot], *, held: bool, erasing: bool) -> Iterator[str]:
+    """`gone`: copies of drops that are dropped already; `growing`: snapshots; `held`: nothing is let go before an admin says so; `erasing`: files
+    end just now."""
     names = {o.id: o.key for o in seen.objects}
     for step in seen.transfers:
         yield from _transfer(step, seen, settings, now, names)
     for drop in seen.drops:
         yield from _drop(drop, seen, settings, gone)
+    for one in growing:
+        yield from _snapshot(one, now)
     yield from _claims(seen, now)
     for copy in seen.copies:
         if copy.tier not in settings.tiers:
             yield f"{copy.key} has a copy in {copy.tier}, which is no tier of the settings"
     if seen.dataset.state is not DatasetState.OPEN:
+        yield from (f"a snapshot stands at {one.key}, though the dataset is {seen.dataset.state}" for one in growing)
         yield from _copies(seen, settings, now)
         yield from _left_alone(seen, settings, now, held=held)
     for copy in seen.copies if not erasing else ():
@@ -187,6 +194,16 @@ def _drop(drop: Drop, seen: View, settings: Settings, gone: set[int]) -> Iterato
         yield f"drop {drop.id} is of another dataset's copy"
     elif copy.tier not in settings.tiers:
         yield f"drop {drop.id} is in {copy.tier}, which is no tier of the settings"
+
+
+def _snapshot(one: Snapshot, now: datetime) -> Iterator[str]:
+    what = f"the snapshot at {one.key} is {one.state}"
+    if one.state in {SnapshotState.SHOWN, SnapshotState.CLEARING} and one.version_id is None:
+        yield f"{what}, and nothing stands there"
+    if one.state in {SnapshotState.PROVING, SnapshotState.SHOWING} and None in {one.coming_key, one.coming_version_id, one.coming_sha256}:
+        yield f"{what}, and nothing was sent"
+    if one.next_try_at > now + _LONGEST_WAIT:
+        yield f"{what}, and is not tried before {one.next_try_at:%Y-%m-%d}"
 
 
 def _claims(seen: View, now: datetime) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Datasets that their senders left open: closed after a quiet time, or when they were open for too long.
 
 Law: what is received stays. Of a dataset that is closed for its age, files that never came whole are forgotten, with a line in its
-history; while it is merely quiet they are waited for.
+history; while it is merely quiet they are waited for. So is a snapshot that became a file and was not found whole in the store: at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from archiver import policy, transfer
 from archiver.archive import Archive
-from archiver.model import Dataset
+from archiver.model import SNAPSHOT_MARK
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +24,22 @@ def run(archive: Archive) -> None:
     with archive.ledger.read() as tx:
         old = tx.left_open(opened_before=tx.at - reception.max_open)
         quiet = [dataset for dataset in tx.left_open(quiet_since=tx.at - reception.quiet) if dataset not in old]
+        spoilt = tx.spoilt_promotions()
+    for dataset_id in spoilt:  # its sender has nothing of a snapshot any more that it could send again
+        _forget_what_never_came(archive, dataset_id, SNAPSHOT_MARK)
     for dataset in old:
-        _forget_what_never_came(archive, dataset)
+        _forget_what_never_came(archive, dataset.id)
     for dataset in [*old, *quiet]:
         with archive.ledger.begin() as tx:
             received, verifying, sending = tx.on_their_way([dataset.id])
-            if received + verifying and not sending:
+            if (received + verifying or tx.shows_snapshots(dataset.id)) and not sending:
                 tx.ask_to_close(tx.dataset(dataset.id))
 
 
-def _forget_what_never_came(archive: Archive, dataset: Dataset) -> None:
+def _forget_what_never_came(archive: Archive, dataset_id: int, mark: str | None = None) -> None:
     tier = archive.tiers[policy.HOT]
     with archive.ledger.begin() as tx:
-        keys = tx.forget_arrivals(dataset.id)
+        keys = tx.forget_arrivals(dataset_id, mark)
     for key in keys:
         log.warning("%s never came whole, and is forgotten", key)
         tier.abort_uploads(key, {key})

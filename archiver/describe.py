@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from archiver import erasure, policy, restore
+from archiver import erasure, names, policy, restore
 from archiver.config import Settings
 from archiver.ledger import Transaction
 from archiver.ledger.browse import Coverage
-from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Erasure, ErasureState, Event, File, Restore, RestoreState, Transfer
+from archiver.model import Claim, Copy, Dataset, DatasetState, Drill, Erasure, ErasureState, Event, File, Restore, RestoreState, Snapshot, Transfer
 from archiver.promises import Record
 
 Document = dict[str, Any]
@@ -36,6 +36,9 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
     open_restores = {r.dataset_id: r for r in tx.open_restores(ids)}
     progress = {r["dataset_id"]: r for r in restores(tx, list(open_restores.values()))}
     problems = tx.problems(ids) | tx.harmed(ids)
+    growing: dict[int, list[Document]] = {i: [] for i in ids}
+    for one in tx.snapshots([d.id for d in page if d.state is DatasetState.OPEN]):
+        growing[one.dataset_id] += snapshots([one])
     found = []
     for d in page:
         tiers = [name for name in settings.tiers if name in full[d.id]]
@@ -68,10 +71,27 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
                 + [{"tier": c.tier, "kind": c.kind, "until": time(c.until), "user": c.user, "reason": c.reason} for c in claims[d.id]],
                 "restore": progress.get(d.id),
                 "problem": problems.get(d.id),
+                "snapshots": growing[d.id],
                 "stub": d.stub_at is not None,
             }
         )
     return found
+
+
+def snapshots(page: Sequence[Snapshot]) -> list[Document]:
+    """Those of growing files that are shown."""
+    return [
+        {
+            "path": names.text(one.shown_raw),
+            "of": names.text(one.path_raw),
+            "size_bytes": one.size_bytes,
+            "sha256": one.sha256,
+            "taken_at": time(one.taken_at),
+            "proven_at": time(one.proven_at),
+        }
+        for one in page
+        if one.version_id is not None
+    ]
 
 
 def _readable(nearest: str | None, tiers: Sequence[str], settings: Settings) -> str:

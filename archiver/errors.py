@@ -182,6 +182,14 @@ class ReceptionFull(PublicError):
     status = 507
 
 
+class SnapshotInTheWay(PublicError):
+    """A snapshot of a growing file stands where a file shall be; it makes way within moments."""
+
+    code = "snapshot-in-the-way"
+    title = "A snapshot makes way"
+    status = 503
+
+
 class UnreadableSource(PublicError):
     """A path that cannot be read: missing, no permission, not a regular file."""
 

@@ -43,7 +43,7 @@ _STALE = timedelta(days=1)  # a cursor that has not moved for so long is no good
 _CHUNK = 200
 _AT_ONCE = 8
 _WRITTEN_DOWN = 1000  # foreign objects of a tier, one by one; more are counted only
-_OURS = (".neve/tier", ".neve/anchors/", ".neve/locations/", ".neve/erasures/", ".neve/drill/", names.PREVIEWS)
+_OURS = (".neve/tier", ".neve/anchors/", ".neve/locations/", ".neve/erasures/", ".neve/drill/", names.PREVIEWS, names.SNAPSHOTS)
 
 
 @dataclass
@@ -192,6 +192,7 @@ class _Look:
         keys = [entry.key for entry in page]
         with self.archive.ledger.read() as tx:
             live, objects = tx.live_keys(self.tier.name, keys), tx.objects_at(keys)
+            shown = tx.snapshot_keys(keys) if self.tier.name == policy.HOT else set()
         for entry in page:
             if entry.key in live:
                 continue  # its turn is in the pass over copies
@@ -199,6 +200,8 @@ class _Look:
                 self._at_a_key_of_ours(objects[entry.key])
             elif entry.key.startswith(_OURS):
                 self.counts["records"] += 1
+            elif entry.key in shown:
+                self.counts["snapshots"] += 1
             elif entry.size_bytes == 0 and entry.key.endswith("/"):
                 self.counts["folder markers"] += 1
             elif not self._stub(entry.key):

@@ -149,6 +149,17 @@ class FindingKind(StrEnum):
     STUB = "stub"  # a stub is missing, or stands where none should
 
 
+class SnapshotState(StrEnum):
+    """What comes into the place of a snapshot: a growing file as it was at some moment."""
+
+    SENDING = "sending"  # announced: its bytes are on their way to a key of their own
+    PROVING = "proving"  # sent: it is read back, and must be what its sender told of
+    SHOWING = "showing"  # proven: it is being put where it is shown, over the one before
+    CLEARING = "clearing"  # what it came by, and what it replaced, is being removed
+    SHOWN = "shown"  # nothing comes: what is written down stands
+    ENDING = "ending"  # it is no longer wanted: its bytes are being removed, then its row
+
+
 class Proof(StrEnum):
     """How a copy was proven (Law 1)."""
 
@@ -227,6 +238,17 @@ DRILL_CHANGES = _changes(
         DrillState.RUNNING: {DrillState.PASSED, DrillState.FAILED},
         DrillState.PASSED: set(),
         DrillState.FAILED: set(),
+    }
+)
+_N = SnapshotState
+SNAPSHOT_CHANGES = _changes(
+    {
+        _N.SENDING: {_N.PROVING, _N.CLEARING, _N.ENDING},
+        _N.PROVING: {_N.SHOWING, _N.CLEARING, _N.ENDING},
+        _N.SHOWING: {_N.CLEARING, _N.ENDING},
+        _N.CLEARING: {_N.SHOWN},
+        _N.SHOWN: {_N.SENDING, _N.ENDING},
+        _N.ENDING: set(),
     }
 )
 
@@ -410,6 +432,8 @@ class Transfer:
     lease_until: datetime | None = None  # when another may take it
 
 
+SNAPSHOT_MARK = "snapshot"
+"""The mark of an upload that was a snapshot, and became a file when its dataset closed."""
 UPLOAD_URI = "upload:"
 """What the `source_uri` of an arrival from outside begins with: its bytes come by presigned requests."""
 
@@ -425,6 +449,41 @@ class Upload:
     upload_id: str | None
     expected_sha256: str | None  # told before anything was sent
     sent_at: datetime | None  # when the sender said that all is there
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A growing file of an open dataset, as it was: no file of the dataset, and gone when the file itself is received."""
+
+    id: int
+    dataset_id: int
+    path_raw: bytes  # of the file that grows
+    shown_raw: bytes  # its own path, which says that it is a snapshot
+    key: str
+    state: SnapshotState
+    announced_at: datetime  # the last one
+    # what stands at its key; None: nothing yet
+    version_id: str | None
+    size_bytes: int | None
+    sha256: str | None
+    mark: str | None  # the sender's word for the source as it was
+    mtime: datetime | None
+    taken_at: datetime | None
+    proven_at: datetime | None
+    # what comes; None: nothing
+    coming_key: str | None
+    coming_bytes: int | None
+    coming_mark: str | None
+    coming_mtime: datetime | None
+    coming_taken_at: datetime | None
+    coming_upload_id: str | None
+    coming_sha256: str | None
+    coming_version_id: str | None
+    next_try_at: datetime
+    attempts: int = 0
+    error: str | None = None  # why the last one was not shown, or waits
+    lease_by: str | None = None
+    lease_until: datetime | None = None
 
 
 @dataclass(frozen=True)

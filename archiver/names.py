@@ -19,6 +19,7 @@ MANIFESTS = ".neve/manifests/"
 LOCATIONS = ".neve/locations/"
 ERASURES = ".neve/erasures/"
 PREVIEWS = ".neve/previews/"
+SNAPSHOTS = ".neve/snapshots/"
 _RESERVED = re.compile(r"NEVE-BUNDLE-\d+\.tar")
 _MANIFEST = re.compile(re.escape(MANIFESTS) + r"([^/]+/[^/]+/\d{4}/\d\d/[^/]+?)(?:\.json|/(\d+)\.json)")
 _UNIT = re.compile(r"[a-z0-9][a-z0-9_.-]{2,62}")
@@ -80,6 +81,18 @@ def bundle_key(dataset_prefix: str, number: int) -> str:
 def preview_key(dataset_prefix: str, path_raw: bytes) -> str:
     """The key of a file's preview, in hot's bucket."""
     return f"{PREVIEWS}{dataset_prefix}/{hashlib.sha256(path_raw).hexdigest()[:32]}.json"
+
+
+def snapshot(path_raw: bytes) -> bytes:
+    """The path at which a snapshot of a growing file is shown: `run/scan.h5` → `run/scan.snapshot.h5`, `log` → `log.snapshot`."""
+    folder, slash, name = path_raw.rpartition(b"/")
+    stem, dot, suffix = name.rpartition(b".")
+    return folder + slash + (stem + b".snapshot." + suffix if dot and stem.strip(b".") and suffix else name + b".snapshot")
+
+
+def snapshot_key(dataset_prefix: str, token: str) -> str:
+    """The key, in hot's bucket and outside every project's prefix, to which a snapshot is sent before it is proven."""
+    return f"{SNAPSHOTS}{dataset_prefix}/{token}"
 
 
 def location_key(dataset_prefix: str) -> str:

@@ -105,7 +105,8 @@ def _shown(path: Path) -> str:
 def register(archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source]) -> list[Arrival]:
     """Write sources down, in the dataset they belong to: all of them, or none. They are then to be sent.
 
-    Raises `NotFound` (unknown project or instrument), `WrongUse` (name, or the dataset is another project's), `Conflict` (erased before).
+    Raises `NotFound` (unknown project or instrument), `WrongUse` (name, or the dataset is another project's), `Conflict` (erased before),
+    `SnapshotInTheWay`.
     """
     names.dataset(name)
     with archive.ledger.read() as tx:
@@ -124,7 +125,7 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
         for source, files in zip(sources, known, strict=True)
     ]
     registered, dataset = [], None
-    with archive.ledger.begin() as tx:
+    with arrivals.making_way(archive), archive.ledger.begin() as tx:
         for source, one in zip(sources, found, strict=True):
             if isinstance(one, File):
                 registered.append(Arrival(source, one.dataset_id, one.path, one.path_raw, None))
@@ -140,6 +141,7 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
 def _register_one(tx: Transaction, dataset: Dataset, source: Source, said: contents.Said) -> Arrival:
     path_raw, file = arrivals.free_path(tx, dataset.id, source.path_raw)
     if file is None:
+        arrivals.see_free(tx, dataset.id, [path_raw])
         key = names.key(dataset.prefix, path_raw)
         object_id = tx.add_object(dataset.id, ObjectKind.FILE, key, source.size_bytes)
         file_id = tx.add_file(dataset.id, names.text(path_raw), path_raw, source.size_bytes, object_id, source.mtime)
@@ -187,6 +189,8 @@ def prepare_close(archive: Archive, dataset_id: int) -> int | None:
         dataset = tx.dataset(dataset_id)
         if dataset.state is not DatasetState.OPEN:
             return None
+        if tx.snapshots([dataset_id]):
+            raise Conflict(f"Snapshots of growing files stand in {dataset.full_name}.", "Have its sender close it: then the worker deals with them.")
         files = tx.files(dataset_id)
         if not files:
             raise Conflict(f"{dataset.full_name} has no file.", "Send one; an empty dataset is not closed.")

@@ -370,18 +370,40 @@ class Tier:
             return str(answer.get("VersionId", "null"))
         upload_id = self._begin_upload(key, storage_class, lock_until)
         try:
-            parts = []
-            step = max(self._part_bytes, -(-size_bytes // MAX_PARTS))
-            for number, start in enumerate(range(0, size_bytes, step), start=1):
-                span = f"bytes={start}-{min(start + step, size_bytes) - 1}"
-                answer = self._write("upload_part_copy", Key=key, UploadId=upload_id, PartNumber=number, CopySource=where, CopySourceRange=span)
-                result = answer["CopyPartResult"]
-                sums = {"ChecksumCRC64NVME": result["ChecksumCRC64NVME"]} if cold and "ChecksumCRC64NVME" in result else {}
-                parts.append({"PartNumber": number, "ETag": result["ETag"], **sums})
+            parts = self._parts_copied(key, upload_id, where, size_bytes, cold=cold)
             answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         finally:  # also what was begun by a request whose answer was lost
             self.abort_uploads(key, {key})
         return str(answer.get("VersionId", "null"))
+
+    def copy_over(self, from_key: str, version_id: str, key: str, size_bytes: int, storage_class: str) -> str:
+        """Copy one version to another key of this bucket, over whatever stands there (snapshots only): readers see the one before, or this one.
+
+        Returns the version. Raises `Vanished`.
+        """
+        where: dict[str, Any] = {"Bucket": self.bucket, "Key": from_key, **_version(version_id)}
+        if size_bytes <= self._copy_in_parts_above_bytes:
+            answer = self._write("copy_object", Key=key, CopySource=where, StorageClass=storage_class)
+            return str(answer.get("VersionId", "null"))
+        upload_id = self._begin_upload(key, storage_class, None)
+        try:
+            parts = self._parts_copied(key, upload_id, where, size_bytes, cold=False)
+            answer = self._write("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+        finally:  # also what was begun by a request whose answer was lost
+            self.abort_uploads(key, {key})
+        return str(answer.get("VersionId", "null"))
+
+    def _parts_copied(self, key: str, upload_id: str, where: Mapping[str, Any], size_bytes: int, *, cold: bool) -> list[dict[str, Any]]:
+        """Copy a version into an upload, part by part; returns the parts as its completion names them."""
+        parts = []
+        step = max(self._part_bytes, -(-size_bytes // MAX_PARTS))
+        for number, start in enumerate(range(0, size_bytes, step), start=1):
+            span = f"bytes={start}-{min(start + step, size_bytes) - 1}"
+            answer = self._write("upload_part_copy", Key=key, UploadId=upload_id, PartNumber=number, CopySource=where, CopySourceRange=span)
+            result = answer["CopyPartResult"]
+            sums = {"ChecksumCRC64NVME": result["ChecksumCRC64NVME"]} if cold and "ChecksumCRC64NVME" in result else {}
+            parts.append({"PartNumber": number, "ETag": result["ETag"], **sums})
+        return parts
 
     def begin_copy(self, source: Tier, key: str, source_version_id: str, storage_class: str) -> Callable[[], str]:
         """Begin to copy a small version as `copy_from` does, from a tier on the same endpoint; the call waits for it, and returns the version.
@@ -528,12 +550,11 @@ class Tier:
         for why in self.delete_versions([(key, version_id)]).values():
             raise self._unavailable(f"{key} cannot be ended: {why}", "Check the rights of this identity, and the bucket's locks.")
 
-    def delete_all_versions(self, key: str) -> None:
-        """End everything at a key (our stubs and probes only)."""
-        answer = self._call("list_object_versions", Prefix=key, MaxKeys=1000) or {}
-        for entry in (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())):
-            if entry["Key"] == key:
-                self.delete_version(key, entry["VersionId"])
+    def delete_all_versions(self, key: str, but: str | None = None) -> None:
+        """End everything at a key (our stubs, probes and snapshots only), one version excepted."""
+        for standing in self.standing(key):
+            if standing.version_id != but:
+                self.delete_version(key, standing.version_id)
 
     # recalling
 

@@ -7,24 +7,22 @@ was read back and is what the sender told of. Every step can be asked for again 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from archiver import arrivals, names, policy, transfer
+from archiver import arrivals, incoming, names, policy, transfer
 from archiver.archive import Archive
-from archiver.errors import ChecksumMismatch, Conflict, ForeignObject, NotAllowed, NotFound, ReceptionFull, TooLarge, WrongUse
+from archiver.errors import ChecksumMismatch, Conflict, ForeignObject, NotAllowed, NotFound, WrongUse
 from archiver.flow import Looked, ahead
 from archiver.keys import Sender
 from archiver.ledger import Transaction
 from archiver.ledger.receiving import NewFile, Under
 from archiver.model import UPLOAD_URI, Dataset, DatasetState, File, FileState, MetadataState, Transfer, TransferState, Upload
-from archiver.storage import AlreadyThere, Part, Signed, Tier, Vanished
+from archiver.storage import Part, Signed, Tier
 
 _AT_ONCE = 16
-_PATH_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -91,58 +89,26 @@ def open_dataset(archive: Archive, sender: Sender, name: str, project: str | Non
             return tx.open_dataset(target, source, name, names.prefix(target, source, name, tx.at), None, sender.name)
         if found.project != target:
             raise WrongUse(f"{found.full_name} is not in project {target}.", "A dataset's name is unique per instrument; choose another name.")
-        return _own(found, sender)
-
-
-def _own(dataset: Dataset, sender: Sender) -> Dataset:
-    """The dataset, if it is the sender's. Raises `NotFound`: another's answers as one that is not there."""
-    mine = dataset.opened_by == sender.name or (dataset.opened_by is None and sender.instrument == dataset.instrument)
-    if not mine or (sender.instrument is not None and sender.instrument != dataset.instrument) or not sender.may_send_to(dataset.project):
-        raise NotFound(f"There is no dataset number {dataset.id} that {sender.name} may send to.", "Open one of its own: POST datasets.")
-    return dataset
-
-
-def _chain(tx: Transaction, sender: Sender, dataset_id: int) -> list[Dataset]:
-    """The sender's dataset and those that continue it."""
-    try:
-        first = tx.dataset(dataset_id)
-    except NotFound:
-        raise NotFound(f"There is no dataset number {dataset_id} that {sender.name} may send to.", "Open one of its own: POST datasets.") from None
-    return tx.chain(_own(first, sender))
+        return incoming.own(found, sender)
 
 
 def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wanted]) -> list[Item]:
     """Write files down and say how each is sent, in order: all of them, or none.
 
-    Raises `NotFound`, `WrongUse` (a path), `TooLarge`, `ReceptionFull`, `Conflict` (erased before), `ForeignObject`, `StoreUnavailable`.
+    Raises `NotFound`, `WrongUse` (a path), `TooLarge`, `ReceptionFull`, `Conflict` (erased before), `ForeignObject`, `SnapshotInTheWay`,
+    `StoreUnavailable`.
     """
-    _check(archive, wanted)
+    incoming.check(archive, ((one.path_raw, one.size_bytes) for one in wanted))
     with archive.ledger.read() as tx:
-        chain = _chain(tx, sender, dataset_id)
+        chain = incoming.chain(tx, sender, dataset_id)
         there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
         known = {one.path_raw: _known(tx, chain, one) for one in wanted if one.path_raw in there}
-        _room(archive, tx, sum(one.size_bytes for one in wanted if known.get(one.path_raw) is None))
+        incoming.room(archive, tx, sum(one.size_bytes for one in wanted if known.get(one.path_raw) is None))
     new = [one for one in wanted if known.get(one.path_raw) is None]
-    steps = dict(zip((one.path_raw for one in new), _written_down(archive, sender, chain[0], new), strict=True)) if new else {}
+    with arrivals.making_way(archive):
+        steps = dict(zip((one.path_raw for one in new), _written_down(archive, sender, chain[0], new), strict=True)) if new else {}
     _prepare(archive, list(steps.values()))
     return [known.get(one.path_raw) or _item(archive, steps[one.path_raw]) for one in wanted]
-
-
-def _check(archive: Archive, wanted: Sequence[Wanted]) -> None:
-    limit = archive.settings.reception.file_max_bytes
-    seen: set[bytes] = set()
-    for one in wanted:
-        shown = names.text(one.path_raw)
-        parts = one.path_raw.split(b"/")
-        if len(one.path_raw) > _PATH_BYTES or b"\0" in one.path_raw or any(part in {b"", b".", b".."} for part in parts):
-            raise WrongUse(f"{shown[:200]!r} cannot be the path of a file in a dataset.", "Give a path below the dataset, without '.' and '..'.")
-        if one.path_raw in seen:
-            raise WrongUse(f"The path {shown!r} is named twice.", "Send each path once.")
-        seen.add(one.path_raw)
-        if one.size_bytes > limit:
-            raise TooLarge(
-                f"{shown} has {one.size_bytes} bytes, the limit is {limit}.", "Split it, or ask an admin to raise reception.file_max_bytes."
-            )
 
 
 def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | None:
@@ -152,15 +118,6 @@ def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | Non
         return Item(None, same[0].dataset_id, one.path_raw, "known")
     file = None if one.sha256 is None else arrivals.same_content(same, one.sha256, chain[0].full_name)
     return None if file is None else Item(file.id, file.dataset_id, file.path_raw, "received")
-
-
-def _room(archive: Archive, tx: Transaction, more_bytes: int) -> None:
-    most = archive.settings.policy.hot_capacity_bytes
-    if most is not None and (held := tx.bytes_in(policy.HOT)) + more_bytes > most:
-        raise ReceptionFull(
-            f"Fast storage holds {held} of {most} bytes: there is no room for {more_bytes} more.",
-            "Wait: it is asked for again by itself. An admin can make room, or raise policy.hot_capacity_bytes.",
-        )
 
 
 def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted]) -> list[_Step]:
@@ -178,6 +135,7 @@ def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequ
             for one in rest:
                 free = one.path_raw not in taken and one.path_raw not in paths  # `f@v2` may be a file's own name too
                 paths[one.path_raw if free else _version(tx, dataset.id, one.path_raw, paths)] = None
+            arrivals.see_free(tx, dataset.id, paths)
             rows = [
                 NewFile(names.text(path), path, names.key(dataset.prefix, path), one.size_bytes, one.mtime)
                 for one, path in zip(rest, paths, strict=True)
@@ -238,7 +196,7 @@ def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
         if found is not None:
             transfer.clear(archive, tier, step.transfer.key, found.version_id)
     for step in steps:
-        if step.transfer.state in {TransferState.PLANNED, TransferState.COPYING} and _in_parts(archive, step.file.size_bytes):
+        if step.transfer.state in {TransferState.PLANNED, TransferState.COPYING} and incoming.in_parts(archive, step.file.size_bytes):
             _see_parts(archive, tier, step)
     with archive.ledger.begin() as tx:
         tx.update_uploads([{"of": step.transfer.id, "upload_id": step.upload.upload_id} for step in steps if step.upload.upload_id is not None])
@@ -250,12 +208,9 @@ def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
 def _see_parts(archive: Archive, tier: Tier, step: _Step) -> None:
     """The upload of a file that comes in parts, and what of it is there; a new one where there is none (any more)."""
     if step.upload.upload_id is not None:
-        with suppress(Vanished):
-            step.parts = tier.parts_sent(step.transfer.key, step.upload.upload_id)
-            return
-        there = tier.begin_look(step.transfer.key)()
-        if there is not None and there.size_bytes == step.file.size_bytes:  # made one object by a request whose answer was lost
-            step.parts = {number: Part(size, "") for number, size in _part_sizes(tier, step.file.size_bytes).items()}
+        there = incoming.parts_there(tier, step.transfer.key, step.upload.upload_id, step.file.size_bytes)
+        if there is not None:
+            step.parts = there
             return
     upload_id = tier.begin_upload(step.transfer.key, archive.settings.tiers[policy.HOT].storage_class)
     step.upload = replace(step.upload, upload_id=upload_id)
@@ -264,10 +219,6 @@ def _see_parts(archive: Archive, tier: Tier, step: _Step) -> None:
 def _looked(tier: Tier, keys: Sequence[str]) -> dict[str, Looked | None]:
     answers = ahead((partial(tier.begin_look, key) for key in keys), _AT_ONCE)
     return {key: answer() for key, answer in zip(keys, answers, strict=True)}
-
-
-def _in_parts(archive: Archive, size_bytes: int) -> bool:
-    return size_bytes > archive.settings.reception.parts_above_bytes
 
 
 def _item(archive: Archive, step: _Step) -> Item:
@@ -288,22 +239,14 @@ def parts(archive: Archive, sender: Sender, dataset_id: int, file_id: int, numbe
         file, under, upload = _mine(tx, sender, dataset_id, [file_id])[file_id]
     if under.state is not TransferState.COPYING or upload.upload_id is None:
         raise Conflict(f"{file.path} is not being sent in parts.", "Ask again how it is sent: POST uploads.")
-    sizes = _part_sizes(tier, file.size_bytes)
-    wrong = [number for number in numbers if number not in sizes]
-    if wrong:
-        raise WrongUse(f"{file.path} has no part {wrong[0]}: it has {len(sizes)}.", "Number the parts from 1.")
+    sizes = incoming.wanted_parts(tier, file.size_bytes, numbers, file.path)
     valid = archive.settings.reception.upload_valid
     return {number: tier.signed_part(under.key, upload.upload_id, number, sizes[number], valid) for number in numbers}
 
 
-def _part_sizes(tier: Tier, size_bytes: int) -> dict[int, int]:
-    step = tier.part_bytes(size_bytes)
-    return {number: min(step, size_bytes - start) for number, start in enumerate(range(0, size_bytes, step), start=1)}
-
-
 def _mine(tx: Transaction, sender: Sender, dataset_id: int, file_ids: Collection[int]) -> dict[int, tuple[File, Transfer, Upload]]:
     """Files that the sender has sent to this dataset or those that continue it. Raises `NotFound`."""
-    own = {link.id for link in _chain(tx, sender, dataset_id)}
+    own = {link.id for link in incoming.chain(tx, sender, dataset_id)}
     found = tx.uploads_by_file(file_ids)
     for file_id in file_ids:
         if file_id not in found or found[file_id][0].dataset_id not in own:
@@ -366,15 +309,12 @@ def _completed(archive: Archive, sent: dict[int, tuple[File, Transfer, Upload]],
     for file_id, (file, under, upload) in sent.items():
         if upload.upload_id is not None:
             try:
-                found = tier.parts_sent(under.key, upload.upload_id)
-                if {number: part.size_bytes for number, part in found.items()} != _part_sizes(tier, file.size_bytes):
-                    continue
-                versions[file_id] = tier.complete_upload(under.key, upload.upload_id, found)
+                version = incoming.completed(tier, under.key, upload.upload_id, file.size_bytes)
+            except incoming.NotAll:
                 continue
-            except AlreadyThere:
-                tier.abort_uploads(under.key, {under.key})  # by which it got there; what is there is looked at
-            except Vanished:
-                pass  # it was completed before, by a request whose answer was lost
+            if version is not None:
+                versions[file_id] = version
+                continue
         elif file_id in told:
             versions[file_id] = told[file_id]
             continue
@@ -404,7 +344,7 @@ class Standing:
 def standing(archive: Archive, sender: Sender, dataset_id: int, after_id: int, limit: int) -> Standing:
     """What of a dataset is received, and what is not, by number of the file, after this one. Raises `NotFound`."""
     with archive.ledger.read() as tx:
-        ids = [link.id for link in _chain(tx, sender, dataset_id)]
+        ids = [link.id for link in incoming.chain(tx, sender, dataset_id)]
         return Standing(*tx.on_their_way(ids), tx.not_received(ids, after_id, limit))
 
 
@@ -414,14 +354,14 @@ def close(archive: Archive, sender: Sender, dataset_id: int) -> list[Dataset]:
     Raises `NotFound`, `Conflict` while files of it are not sent, or when there is none.
     """
     with archive.ledger.begin(sender.name) as tx:
-        chain = _chain(tx, sender, dataset_id)
+        chain = incoming.chain(tx, sender, dataset_id)
         for link in chain:
             if link.state is not DatasetState.OPEN or link.closing_at is not None:
                 continue
             received, verifying, sending = tx.on_their_way([link.id])
             if sending:
                 raise Conflict(f"{sending} file(s) of {link.full_name} are not sent yet.", "Send them; then close it.")
-            if not received + verifying:
+            if not received + verifying and not tx.shows_snapshots(link.id):
                 raise Conflict(f"{link.full_name} has no file.", "Send one; an empty dataset is not closed.")
             tx.ask_to_close(link)
         return [tx.dataset(link.id) for link in chain]
@@ -430,7 +370,7 @@ def close(archive: Archive, sender: Sender, dataset_id: int) -> list[Dataset]:
 def receipts(archive: Archive, sender: Sender, dataset_id: int, after_id: int, limit: int) -> list[tuple[File, list[dict[str, Any]]]]:
     """Received files, by number, after this one, each with its proven copies: tier, place, proof, proven_at. Raises `NotFound`."""
     with archive.ledger.read() as tx:
-        ids = [link.id for link in _chain(tx, sender, dataset_id)]
+        ids = [link.id for link in incoming.chain(tx, sender, dataset_id)]
         files = tx.received(ids, after_id, limit)
         lie = tx.lie([file.object_id for file in files])
     places = archive.settings.tiers

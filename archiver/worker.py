@@ -1,7 +1,7 @@
 """The worker makes the copies true to the claims. That is all that tiering, restoring, expiring and repairing are.
 
 Law: it keeps nothing in memory that it could not lose. Each turn reads from the ledger what is due: datasets to look at, recalls,
-restores, transfers, drops in hot (the others are the reaper's); a crash between any two lines is followed by the same turn again.
+restores, transfers, snapshots, drops in hot (the others are the reaper's); a crash between any two lines is followed by the same turn again.
 Several workers share one ledger: each takes transfers and drops by lease (lease.py), plans what no other plans just now.
 """
 
@@ -14,7 +14,23 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from archiver import batch, changeover, chores, contents, drop, erasure, guards, locations, plan, policy, recall, reception, restore, transfer
+from archiver import (
+    batch,
+    changeover,
+    chores,
+    contents,
+    drop,
+    erasure,
+    guards,
+    locations,
+    plan,
+    policy,
+    recall,
+    reception,
+    restore,
+    snapshots,
+    transfer,
+)
 from archiver.archive import Archive, view
 from archiver.errors import Conflict, LedgerUnavailable, NotFound, StoreUnavailable
 from archiver.guards import Guard
@@ -28,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 200
 _READ_TOGETHER = 100  # files looked into, or datasets closed, before the next look at the ledger
+_SNAPSHOTS = 1  # in hand at once: the other hands are for what is received for good
 _AT_ONCE = 50  # the ledger's other writers wait so long
 
 
@@ -39,6 +56,7 @@ class Worker:
         self._pool = ThreadPoolExecutor(archive.settings.worker.parallel, thread_name_prefix="worker")
         self._transfers: dict[int, Future[object]] = {}
         self._drops: dict[int, Future[object]] = {}
+        self._snapshots: dict[int, Future[object]] = {}
         self._reading: Future[None] | None = None  # received files that are looked into
         self._guard = Guard(archive)
         self._lessee = Lessee(archive, "worker")
@@ -81,17 +99,19 @@ class Worker:
         done |= self._plan()
         done |= self._each(self._recalls(), "a recall")
         done |= self._start_transfers()
+        done |= self._each([self._start_snapshots], "a snapshot")
         self._start_reading()
         self._due.start(self._pool, self._drops)
-        running: list[Future[Any]] = [*self._transfers.values(), *self._drops.values(), *([self._reading] if self._reading else [])]
+        running: list[Future[Any]] = [*self._transfers.values(), *self._drops.values(), *self._snapshots.values()]
+        running += [self._reading] if self._reading else []
         if running:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        done |= self._reap_transfers() | self._reap(self._drops) | self._reap_reading()
+        done |= self._reap_transfers() | self._reap(self._drops) | self._reap(self._snapshots) | self._reap_reading()
         done |= self._each(self._closings(), "a close")
         done |= self._each(self._restores(), "a restore")
         done |= self._each(self._erasures(), "an erasure")
         done |= self._each([lambda: locations.write_due(self.archive)], "a location record")
-        return bool(done or self._transfers or self._drops or self._reading)
+        return bool(done or self._transfers or self._drops or self._snapshots or self._reading)
 
     def _plan(self) -> bool:
         with self.archive.ledger.read() as tx:
@@ -222,6 +242,18 @@ class Worker:
             self._transfers.update((one.id, future) for one in together)
         return bool(taken)
 
+    def _start_snapshots(self) -> bool:
+        """Snapshots of growing files that were sent, or are over."""
+        ended = snapshots.look(self.archive)
+        with self.archive.ledger.read() as tx:
+            if not tx.snapshots_wait():
+                return ended
+        with self.archive.ledger.begin() as tx:
+            due = tx.take_snapshots(self._lessee.lease, _SNAPSHOTS - len(self._snapshots), self._snapshots)
+        for one in due:
+            self._snapshots[one.id] = self._pool.submit(snapshots.advance, self.archive, one)
+        return ended
+
     def _start_reading(self) -> None:
         """Look into what was received from outside, some files at a time."""
         if self._reading is not None:
@@ -253,6 +285,9 @@ class Worker:
     def _close(self, dataset_id: int) -> bool:
         """Write a dataset's manifest, have it proven, and close it; cut short anywhere, the same again does the rest."""
         try:
+            none_left, moved = snapshots.settle(self.archive, dataset_id)
+            if not none_left:
+                return moved  # what they have become, or their end, is waited for
             manifest = reception.prepare_close(self.archive, dataset_id)
             if manifest is not None:
                 with self.archive.ledger.read() as tx:

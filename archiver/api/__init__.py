@@ -22,6 +22,7 @@ from archiver.api import (
     receipt_routes,
     restore_routes,
     routes,
+    snapshot_routes,
     upload_routes,
 )
 from archiver.api.edge import Edge
@@ -56,6 +57,7 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
     app.include_router(erasure_routes.api)
     app.include_router(receipt_routes.api)
     app.include_router(upload_routes.api)
+    app.include_router(snapshot_routes.api)
     app.include_router(routes.outside)
     for kind in (PublicError, RequestValidationError, HTTPException, Moved):
         app.add_exception_handler(kind, problems.respond)

@@ -56,6 +56,15 @@ def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[obje
     return Sender(identity.name, None, ("*",) if identity.projects is None else identity.projects)
 
 
+def _reader_or_sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity | Sender:
+    token = auth.bearer(request.headers.get("Authorization"))
+    if keys.is_key(token):
+        return keys.sender(archive, token)
+    identity = hub.who(token)
+    identity.need(auth.READ)
+    return identity
+
+
 def _instrument(sender: Annotated[Sender, Depends(_sender)]) -> Sender:
     if sender.instrument is None:
         raise NotAllowed("This is for an instrument's key only.", "Make one: `archiver instruments key NAME`.")
@@ -64,6 +73,7 @@ def _instrument(sender: Annotated[Sender, Depends(_sender)]) -> Sender:
 
 Sending = Annotated[Sender, Depends(_sender)]
 Instrument = Annotated[Sender, Depends(_instrument)]
+ReaderOrSender = Annotated[Identity | Sender, Depends(_reader_or_sender)]
 Anybody = Annotated[Identity, Depends(_needs(None))]
 Reader = Annotated[Identity, Depends(_needs(auth.READ))]
 Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]

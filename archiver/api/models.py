@@ -145,6 +145,17 @@ class Restores(BaseModel):
     items: list[Restore]
 
 
+class Snapshot(BaseModel):
+    """A growing file as it was. It is no file of the dataset, and goes when the file itself is received."""
+
+    path: str = Field(description="Where it stands, below the dataset's `path`.")
+    of: str = Field(description="The path that the file will have.")
+    size_bytes: int
+    sha256: str
+    taken_at: Time = Field(description="As of when, by the sender's clock.")
+    proven_at: Time
+
+
 class Dataset(BaseModel):
     """One measurement, where its copies are, and what is claimed."""
 
@@ -174,6 +185,7 @@ class Dataset(BaseModel):
     claims: list[Claim]
     restore: Restore | None = Field(description="The newest restore that has not ended.")
     problem: str | None
+    snapshots: list[Snapshot] = Field(description="Files that are still being written, as they were; while it is open.")
     stub: bool = Field(description="Whether NEVE-ARCHIVED.txt stands in its place in hot.")
 
 

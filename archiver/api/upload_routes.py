@@ -26,6 +26,7 @@ from archiver.errors import (
     NotAllowed,
     NotFound,
     ReceptionFull,
+    SnapshotInTheWay,
     StoreUnavailable,
     TooLarge,
     WrongUse,
@@ -51,6 +52,10 @@ def _is_text(value: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Hexadecimal.")]
+PathText = Annotated[Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_is_text)] | None, Field(description="`/`-separated.")]
+PathBytes = Annotated[str | None, Field(max_length=8192, description="The path's bytes, where they are no UTF-8.")]
+Size = Annotated[int, Field(ge=0, le=_MAX_BYTES * 1000)]
+Version = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,1024}$", description="The version that the store answered a PUT of the whole.")]
 FileId = Annotated[int, Field(ge=1, le=2**53 - 1)]
 
 
@@ -76,9 +81,9 @@ class OpenDataset(BaseModel):
 class WantedFile(Asked):
     """A file that shall be sent."""
 
-    path: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_is_text)] | None = Field(None, description="`/`-separated.")
-    path_base64: str | None = Field(None, max_length=8192, description="The path's bytes, where they are no UTF-8.")
-    size_bytes: int = Field(ge=0, le=_MAX_BYTES * 1000)
+    path: PathText = None
+    path_base64: PathBytes = None
+    size_bytes: Size
     mtime: Time | None = None
     mark: str = Field(min_length=1, max_length=200, description="The same as long as the source is the same file; such as `size:mtime_ns`.")
     sha256: Sha256 | None = None
@@ -148,7 +153,7 @@ class SentFile(Asked):
 
     file_id: FileId
     sha256: Sha256
-    version_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,1024}$", description="The version that the store answered a PUT of the whole.")
+    version_id: Version = None
 
 
 class SentFiles(Asked):
@@ -269,11 +274,11 @@ def open_dataset(who: Sending, archive: Here, asked: AskedDataset) -> dict[str, 
 @api.post(
     "/datasets/{dataset_id}/uploads",
     response_model=UploadItems,
-    responses=declared(NotFound, WrongUse, TooLarge, ReceptionFull, Conflict, ForeignObject, StoreUnavailable),
+    responses=declared(NotFound, WrongUse, TooLarge, ReceptionFull, Conflict, ForeignObject, SnapshotInTheWay, StoreUnavailable),
 )
 def begin_uploads(who: Sending, archive: Here, dataset_id: models.Id, asked: WantedFiles) -> dict[str, Any]:
     """Write files down and say how each is sent: all of them, or none. An instrument's key, or scope `custom:archiver:ingest`."""
-    wanted = [Wanted(_path(one), one.size_bytes, one.mtime, one.mark, one.sha256) for one in asked.files]
+    wanted = [Wanted(path_of(one.path, one.path_base64), one.size_bytes, one.mtime, one.mark, one.sha256) for one in asked.files]
     return {"items": [_item(item) for item in upload.begin(archive, who, dataset_id, wanted)]}
 
 
@@ -289,8 +294,8 @@ def uploads_done(who: Sending, archive: Here, dataset_id: models.Id, said: SentF
 )
 def upload_parts(who: Sending, archive: Here, dataset_id: models.Id, file_id: models.Id, asked: AskedParts) -> dict[str, Any]:
     """Requests by which parts of a file are sent. An instrument's key, or scope `custom:archiver:ingest`."""
-    signed = upload.parts(archive, who, dataset_id, file_id, asked.numbers)
-    return {"items": [{"number": number, **_signed(request)} for number, request in signed.items()]}
+    requests = upload.parts(archive, who, dataset_id, file_id, asked.numbers)
+    return {"items": [{"number": number, **signed(request)} for number, request in requests.items()]}
 
 
 @api.get("/datasets/{dataset_id}/uploads", response_model=StandingAnswer, responses=declared(NotFound))
@@ -323,14 +328,14 @@ def receipts(
     return {"items": items, "next_cursor": listing.following(found[-1][0].id) if len(found) == limit else None}
 
 
-def _path(one: WantedFile) -> bytes:
+def path_of(path: str | None, path_base64: str | None) -> bytes:
     """Raises `WrongUse` unless a path is given in exactly one of its two forms."""
-    if (one.path is None) == (one.path_base64 is None):
+    if (path is None) == (path_base64 is None):
         raise WrongUse("A file has `path` or `path_base64`, one of the two.", "Give the path as text, or its bytes where they are no UTF-8.")
-    if one.path is not None:
-        return one.path.encode()
+    if path is not None:
+        return path.encode()
     try:
-        return base64.b64decode(one.path_base64 or "", validate=True)
+        return base64.b64decode(path_base64 or "", validate=True)
     except binascii.Error:
         raise WrongUse("`path_base64` is no base64.", "Give the path's bytes in the standard alphabet, with padding.") from None
 
@@ -354,7 +359,7 @@ def _dataset(found: Dataset) -> dict[str, Any]:
     }
 
 
-def _signed(request: Signed) -> dict[str, Any]:
+def signed(request: Signed) -> dict[str, Any]:
     return {"url": request.url, "headers": dict(request.headers)}
 
 
@@ -364,7 +369,7 @@ def _item(item: Item) -> dict[str, Any]:
         "dataset_id": item.dataset_id,
         "path": _named(item.path_raw)["path"],
         "state": item.state,
-        "put": None if item.put is None else _signed(item.put),
+        "put": None if item.put is None else signed(item.put),
         "part_bytes": item.part_bytes,
         "done": [{"number": number, "size_bytes": size} for number, size in sorted(item.done.items())],
     }

@@ -21,7 +21,7 @@ from archiver.ledger import tables as t
 from archiver.ledger.endings import Endings
 from archiver.ledger.work import Work
 
-_LEASED = (t.transfer, t.dataset, t.chore)
+_LEASED = (t.transfer, t.dataset, t.chore, t.snapshot)
 
 
 @dataclass(frozen=True)

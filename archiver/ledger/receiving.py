@@ -106,8 +106,15 @@ class Receiving(Base):
             select = select.where(c.received_at <= opened_before)
         return self._all(model.Dataset, select.order_by(c.id))
 
-    def forget_arrivals(self, dataset_id: int) -> list[str]:
-        """Files that were to come from outside, and of which not all was sent, are no part of the dataset any more; returns their keys."""
+    def spoilt_promotions(self) -> list[int]:
+        """Datasets in which a snapshot became a file and could not be proven."""
+        w, u = t.transfer.c, t.upload.c
+        failed = sa.and_(u.mark == model.SNAPSHOT_MARK, w.state.in_((TransferState.FAILED, TransferState.QUARANTINED)))
+        return list(self.connection.execute(sa.select(u.dataset_id).distinct().join_from(t.upload, t.transfer).where(failed)).scalars())
+
+    def forget_arrivals(self, dataset_id: int, mark: str | None = None) -> list[str]:
+        """Files that were to come from outside (with `mark`: those whose uploads have it), and of which not all was sent, are no part of the dataset
+        any more; returns their keys."""
         self.hold_still(dataset_id)
         unsent = (TransferState.PLANNED, TransferState.COPYING, TransferState.FAILED, TransferState.QUARANTINED)
         gone = [
@@ -115,6 +122,10 @@ class Receiving(Base):
             for under in self.not_received([dataset_id], 0, _MANY)
             if under.transfer is not None and under.transfer.state in unsent and (under.transfer.source_uri or "").startswith(model.UPLOAD_URI)
         ]
+        if mark is not None:
+            marked = sa.select(t.upload.c.transfer_id).where(t.upload.c.dataset_id == dataset_id, t.upload.c.mark == mark)
+            ours = set(self.connection.execute(marked).scalars())
+            gone = [under for under in gone if under.transfer is not None and under.transfer.id in ours]
         if not gone:
             return []
         self.events_of(dataset_id, "file.forgotten", [{"path": one.file.path, "size_bytes": one.file.size_bytes} for one in gone])

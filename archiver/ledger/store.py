@@ -39,12 +39,14 @@ from archiver.ledger.planning import Planning
 from archiver.ledger.quotes import Quotes
 from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.receiving import Receiving
+from archiver.ledger.snapshots import Snapshots
 
 __all__ = ["Ledger", "Moved", "Transaction"]
 
 
 class Transaction(
     Datasets,
+    Snapshots,
     Leases,
     History,
     Browse,

@@ -309,6 +309,41 @@ upload = sa.Table(
     sa.Index(None, "dataset_id", "path_raw"),
 )
 
+# Growing files as they were, apart from all that is received: no object, no copy, no transfer of a snapshot is written down.
+snapshot = sa.Table(
+    "snapshot",
+    metadata,
+    _id(),
+    _ref("dataset_id", "dataset"),
+    sa.Column("path_raw", sa.LargeBinary, nullable=False),
+    sa.Column("shown_raw", sa.LargeBinary, nullable=False),
+    _text("key"),
+    _state(model.SnapshotState),
+    _time("announced_at"),
+    _text("version_id", nullable=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=True),
+    _text("sha256", nullable=True),
+    _text("mark", nullable=True),
+    _time("mtime", nullable=True),
+    _time("taken_at", nullable=True),
+    _time("proven_at", nullable=True),
+    _text("coming_key", nullable=True),
+    sa.Column("coming_bytes", sa.BigInteger, nullable=True),
+    _text("coming_mark", nullable=True),
+    _time("coming_mtime", nullable=True),
+    _time("coming_taken_at", nullable=True),
+    _text("coming_upload_id", nullable=True),
+    _text("coming_sha256", nullable=True),
+    _text("coming_version_id", nullable=True),
+    _time("next_try_at"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    _text("error", nullable=True),
+    _text("lease_by", nullable=True),
+    _time("lease_until", nullable=True),
+    sa.UniqueConstraint("dataset_id", "path_raw"),
+    sa.UniqueConstraint("key"),
+)
+
 _LIVE = "state IN ('planned', 'checked')"
 drop = sa.Table(
     "drop",

@@ -20,14 +20,14 @@ LAYERS = [
     ["archive"],
     ["names", "people", "addresses", "guards", "lease", "markers", "silence"],
     ["locations", "manifest", "changeover", "arrivals", "keys"],
-    ["bundle", "outbox", "losses", "tombstones", "contents"],
+    ["bundle", "outbox", "losses", "tombstones", "contents", "incoming"],
     ["asking"],
     # the verbs: joined by the ledger's state only
     [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),
         *("erasure", "fixity", "drill", "inventory", "anchors", "uploads"),
     ],
-    ["batch", "upload", "closing", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
+    ["batch", "upload", "closing", "snapshots", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
     ["chores", "simulation", "receipt"],
     ["worker", "reaper", "auth"],
     ["api"],
