@@ -28,6 +28,7 @@ from archiver.commands import proofs
 from archiver.commands import reaper as reaper_command
 from archiver.commands import receipt as receipt_command
 from archiver.commands import release as release_command
+from archiver.commands import rereading as rereading_command
 from archiver.commands import restores as restore_commands
 from archiver.commands.context import Common, Json, Now, archive_of, out, print_json, settings_of
 from archiver.doctor import examine
@@ -54,6 +55,7 @@ cli.command("release")(release_command.release)
 cli.command("verify")(proofs.verify)
 cli.command("inventory")(proofs.inventory)
 cli.command("drills")(proofs.drills)
+cli.command("reread")(rereading_command.reread)
 cli.command("simulate")(plan_commands.simulate)
 
 
@@ -174,7 +176,7 @@ def _print_dataset(document: dict[str, Any]) -> None:
     table = Table("file", "bytes", "metadata", "copies", box=None, header_style="bold")
     for file in document["files"]:
         copies = ", ".join(f"{c['tier']} ({c['proof']})" for c in file["copies"]) or file["state"]
-        state = f"failed: {file['metadata_error']}" if file["metadata_error"] else (file["format"] or "-")
+        state = f"{file['metadata_state']}: {file['metadata_error']}" if file["metadata_error"] else (file["format"] or "-")
         table.add_row(escape(file["path"]), f"{file['size_bytes']:,}", state, copies)
     out.print(table)
 

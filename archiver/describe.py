@@ -120,6 +120,7 @@ def files(tx: Transaction, settings: Settings, page: Sequence[File]) -> list[Doc
             "metadata_state": f.metadata_state,
             "metadata_error": f.metadata_error,
             "has_preview": f.has_preview,
+            "reader_version": f.reader_version,
             "copies": [_copy(c, settings, f.size_bytes, offset) for offset, c in copies[f.id]],
         }
         for f in page

@@ -70,6 +70,7 @@ def body(tx: Transaction, dataset_id: int) -> bytes:
                 "crc64nvme": f.crc64nvme,
                 "metadata_state": f.metadata_state,
                 "metadata": f.metadata,
+                "reader_version": f.reader_version,
                 **({"has_preview": True} if f.has_preview else {}),
             }
             for f in files

@@ -319,6 +319,7 @@ class Dataset:
     lease_until: datetime | None = None
     opened_by: str | None = None  # the sender whose it is while open (`instrument/NAME`, or a user); None: the archiver itself
     closing_at: datetime | None = None  # since when it shall close; nothing new is added
+    stale_at: datetime | None = None  # since when its own metadata are older than its files'; they are derived anew
 
     @property
     def full_name(self) -> str:
@@ -346,6 +347,7 @@ class File:
     metadata_error: str | None
     metadata: Mapping[str, Any]
     has_preview: bool = False
+    reader_version: int = 0  # formats.VERSION when it was looked into; 0: not, or before that was recorded
 
 
 @dataclass(frozen=True)

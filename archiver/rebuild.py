@@ -33,6 +33,7 @@ CANNOT_KNOW = (
     "quotas, titles of projects and instruments, and who wants notices",
     "datasets that were still open: their files are reported as foreign objects; receive them again",
     "events after the last anchor: chains go on from there, and say so",
+    "metadata that were read again after a dataset closed: they are as its manifest has them, and are read again in their turn",
 )
 
 
@@ -237,6 +238,7 @@ def _rows(
             metadata_error=file.get("metadata_error"),
             metadata=file["metadata"],
             has_preview=file.get("has_preview", False),
+            reader_version=file.get("reader_version", 0),
         )
     for file in manifest.get("erased", ()):
         tx.again_file(

@@ -214,6 +214,11 @@ class ReceptionSettings(Section):
     measuring_until: time = Field(time(23, 59, 59), description="Until this time of the day.")
     zone: str = Field("UTC", description="Time zone of the instruments (Europe/Paris): of the measuring hours, and of times in files that name none.")
     read_max_bytes: int = Field(64 * 2**30, ge=0, description="Files larger than this are not looked into for metadata.")
+    reread_per_day_bytes: int = Field(
+        50 * 2**30,
+        ge=0,
+        description="So much is read again in a day, at most, when a program's update reads more out of files; 0: nothing by itself.",
+    )
 
     @field_validator("zone")
     @classmethod

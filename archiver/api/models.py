@@ -225,6 +225,7 @@ class File(BaseModel):
     metadata_state: MetadataState
     metadata_error: str | None
     has_preview: bool = Field(description="Whether `files/{id}/preview` has something to show.")
+    reader_version: int = Field(description="Of the program's readers, when they looked into it; 0: not at all, or before this was recorded.")
     copies: list[Copy]
 
 

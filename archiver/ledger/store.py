@@ -37,6 +37,7 @@ from archiver.ledger.many import Many
 from archiver.ledger.messages import Messages
 from archiver.ledger.planning import Planning
 from archiver.ledger.quotes import Quotes
+from archiver.ledger.readings import Readings
 from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.receiving import Receiving
 from archiver.ledger.snapshots import Snapshots
@@ -61,6 +62,7 @@ class Transaction(
     Erasures,
     Rebuilding,
     Receiving,
+    Readings,
 ):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
 

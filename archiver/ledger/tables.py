@@ -86,6 +86,7 @@ def _state(kind: type[StrEnum], name: str = "state") -> sa.Column[Any]:
 
 _LEASED = "lease_by IS NOT NULL"
 _CLOSING = "closing_at IS NOT NULL AND state = 'open'"
+_STALE = "stale_at IS NOT NULL"
 _UNREAD = "metadata_state = 'waiting' AND state = 'received'"
 
 project = sa.Table("project", metadata, sa.Column("name", Text, primary_key=True), _text("title"), _time("created_at"))
@@ -137,6 +138,8 @@ dataset = sa.Table(
     _time("lease_until", nullable=True),
     _text("opened_by", nullable=True),
     _time("closing_at", nullable=True),
+    _time("stale_at", nullable=True),
+    sa.Index("ix_dataset_stale", "stale_at", sqlite_where=sa.text(_STALE), postgresql_where=sa.text(_STALE)),
     sa.Index("ix_dataset_closing", "closing_at", sqlite_where=sa.text(_CLOSING), postgresql_where=sa.text(_CLOSING)),
     sa.Index("ix_dataset_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index(None, "look_at"),
@@ -178,6 +181,7 @@ file = sa.Table(
     _text("metadata_error", nullable=True),
     sa.Column("metadata", sa.JSON, nullable=False),
     sa.Column("has_preview", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("reader_version", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("dataset_id", "path_raw"),
     sa.Index(None, "object_id"),
     sa.Index("ix_file_unread", "id", sqlite_where=sa.text(_UNREAD), postgresql_where=sa.text(_UNREAD)),

@@ -25,7 +25,7 @@ LAYERS = [
     # the verbs: joined by the ledger's state only
     [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),
-        *("erasure", "fixity", "drill", "inventory", "anchors", "uploads"),
+        *("erasure", "fixity", "drill", "inventory", "anchors", "uploads", "rereading"),
     ],
     ["batch", "upload", "closing", "snapshots", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
     ["chores", "simulation", "receipt"],
