@@ -17,7 +17,7 @@ from neve.send.grouping import By, ByField, ByFolder, ByPattern, Grouping
 from neve.send.ready import MANIFESTS, MARKERS, TEMPORARY, Names
 
 _CHOICES = {"by": get_args(By), "events": ("auto", "off"), "delete_after": ("never", "two-copies")}
-_LEAST = {"still_s": 1.0, "close_after_minutes": 0.0, "scan_minutes": 0.1, "poll_s": 1.0, "delete_after_days": 0.0}
+_LEAST = {"still_s": 1.0, "close_after_minutes": 0.0, "scan_minutes": 0.1, "poll_s": 1.0, "snapshot_minutes": 0.0, "delete_after_days": 0.0}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Agent:
     scan_minutes: float = 10.0  # the whole inbox against the journal, whatever events say
     poll_s: float = 30.0  # the same where there are no events
     events: str = "auto"
+    snapshot_minutes: float = 0.0  # of a file that waits because it is being written, a snapshot every so many minutes; 0: none
+    snapshot_match: tuple[str, ...] = ()  # names of those files; empty: all of a format that says where it may be cut
+    snapshot_spool: str = ""  # where the copies are made; empty: beside what this machine remembers
     delete_after: str = "never"
     delete_after_days: float = 0.0  # and not before so many days after it was sent
 

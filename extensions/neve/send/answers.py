@@ -64,6 +64,19 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotItem:
+    """The archiver's answer about a snapshot. `state`: put, parts, shown or busy, see `Reception.announce`; `path`: where it will be shown."""
+
+    snapshot_id: int
+    dataset_id: int
+    path: str
+    state: str
+    put: Put | None
+    part_bytes: int
+    done: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """A file whose bytes all stand in the store."""
 
@@ -156,6 +169,21 @@ def parse_item(item: Mapping[str, Any]) -> Item:
         file_id=int(item["file_id"] or 0),
         dataset_id=int(item["dataset_id"]),
         path=str(item["path"]),
+        state=state,
+        put=parse_put(item["put"]) if state == "put" else None,
+        part_bytes=int(item["part_bytes"]) if state == "parts" else 0,
+        done={int(part["number"]): int(part["size_bytes"]) for part in item["done"]} if state == "parts" else {},
+    )
+
+
+def parse_snapshot(item: Mapping[str, Any]) -> SnapshotItem:
+    state = str(item["state"])
+    if state not in {"put", "parts", "shown", "busy"}:
+        raise ValueError(f"state {state}")
+    return SnapshotItem(
+        snapshot_id=int(item["snapshot_id"] or 0),
+        dataset_id=int(item["dataset_id"]),
+        path=str(item["path"] or ""),
         state=state,
         put=parse_put(item["put"]) if state == "put" else None,
         part_bytes=int(item["part_bytes"]) if state == "parts" else 0,

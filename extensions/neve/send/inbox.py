@@ -64,6 +64,15 @@ class Inbox:
         """Whether the file, or a folder that it lies in, has a name that waits to be renamed."""
         return any(self._temporary.match(part) and not self._markers.match(part) for part in name.split(b"/"))
 
+    def is_signal(self, name: bytes) -> bool:
+        """Whether the file is a marker or a checksum manifest."""
+        base = name.rpartition(b"/")[2]
+        return self._markers.match(base) or self._manifests.match(base)
+
+    def place_of(self, row: Row, copy: Path) -> Place | None:
+        """Where a file belongs that is not complete: by its name, or by what a consistent copy of it says."""
+        return row.place or (self._placed(row.name, copy) if self._grouping.needs_file else None)
+
     def scan(self) -> Look:
         """Look at everything. Raises OSError where the inbox itself is not there: an unmounted inbox is not an empty one."""
         with os.scandir(self.root):
@@ -93,9 +102,8 @@ class Inbox:
             with self._sightings.together():
                 for source in batch:
                     files += 1
-                    base = source.name.rpartition(b"/")[2]
-                    if self._markers.match(base) or self._manifests.match(base):
-                        self._signal(source, base)
+                    if self.is_signal(source.name):
+                        self._signal(source, source.name.rpartition(b"/")[2])
                     entry = self._journal.find(source)
                     if entry is not None and entry.state == "received":
                         received += 1

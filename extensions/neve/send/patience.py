@@ -56,6 +56,10 @@ class Stop:
             below.set()
 
 
+class GivenUp(Exception):
+    """Somebody is away, and this is not worth the waiting. The text says who."""
+
+
 class Patience:
     """The waiting of one sending, shared by its threads. `report` is called with `waiting` and `again`, from whichever thread meets it."""
 
@@ -102,3 +106,11 @@ class Patience:
             since = self._since.pop(what, None)
         if since is not None:
             self._report(Event("again", {"after_s": round(time.monotonic() - since, 1)}))
+
+
+class Haste(Patience):
+    """Waits for nobody: for what is worth nothing later."""
+
+    def wait(self, what: str, reason: str, attempt: int, asked_s: float | None = None) -> None:  # noqa: ARG002 - as its kin
+        """Raises GivenUp."""
+        raise GivenUp(reason)

@@ -74,7 +74,13 @@ def unfinished(path: Path) -> str:
 
 
 def superblock(file: BinaryIO, size_bytes: int) -> Hdf5 | None:
-    """The superblock of an HDF5 file, at 0 or behind a user block of 512, 1,024, 2,048 … bytes; None where there is none.
+    """What the superblock of an HDF5 file says; None where there is none."""
+    found = located(file, size_bytes)
+    return None if found is None else _read(found[1], found[0])
+
+
+def located(file: BinaryIO, size_bytes: int) -> tuple[int, bytes] | None:
+    """Where the superblock of an HDF5 file is, at 0 or behind a user block of 512, 1,024, 2,048 … bytes, and its bytes; None where there is none.
 
     (HDF5 File Format Specification, "Disk Format: Level 0A - Format Signature and Superblock".)
     """
@@ -83,7 +89,7 @@ def superblock(file: BinaryIO, size_bytes: int) -> Hdf5 | None:
         file.seek(at)
         block = file.read(_SUPERBLOCK_BYTES)
         if block.startswith(_SIGNATURE):
-            return _read(block, at)
+            return at, block
         at = 2 * at or 512
     return None
 

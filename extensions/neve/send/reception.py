@@ -16,7 +16,7 @@ import httpx
 from neve.client import Bearer, checked_url
 from neve.errors import NotConfigured, NotSignedIn, ServiceUnavailable, from_problem
 from neve.send import answers
-from neve.send.answers import Arrivals, Dataset, Done, DoneItem, Instrument, Item, Put, Receipt
+from neve.send.answers import Arrivals, Dataset, Done, DoneItem, Instrument, Item, Put, Receipt, SnapshotItem
 from neve.send.events import path_members
 from neve.send.patience import Patience
 from neve.send.source import Source
@@ -110,7 +110,9 @@ class Reception:
 
     def parts(self, dataset_id: int, file_id: int, numbers: Sequence[int]) -> dict[int, Put]:
         """Addresses for up to 100 parts, valid for an hour."""
-        path = f"datasets/{dataset_id}/uploads/{file_id}/parts"
+        return self._parts(f"datasets/{dataset_id}/uploads/{file_id}/parts", numbers)
+
+    def _parts(self, path: str, numbers: Sequence[int]) -> dict[int, Put]:
         return self._call(
             lambda answer: {int(item["number"]): answers.parse_put(item) for item in answer["items"]}, "POST", path, {"numbers": list(numbers)}
         )
@@ -124,6 +126,24 @@ class Reception:
             return {item.file_id: item for item in items}
 
         return self._call(parse, "POST", f"datasets/{dataset_id}/uploads/done", {"files": told})
+
+    def announce(self, dataset_id: int, name: bytes, size_bytes: int, mark: str, taken_at: str, mtime_ns: int) -> SnapshotItem:
+        """What is to be done with a snapshot of the growing file `name`. `state` of the answer:
+
+        put: send all to `put`; parts: send in parts of `part_bytes`, except those in `done`; shown: one with this mark is; busy: not now.
+        """
+        asked = {**path_members(name), "size_bytes": size_bytes, "mark": mark, "taken_at": taken_at, "mtime": answers.iso(mtime_ns)}
+        return self._call(lambda answer: answers.parse_snapshot(answer["items"][0]), "POST", f"datasets/{dataset_id}/snapshots", {"files": [asked]})
+
+    def snapshot_parts(self, item: SnapshotItem, numbers: Sequence[int]) -> dict[int, Put]:
+        """As `parts`, for a snapshot."""
+        return self._parts(f"datasets/{item.dataset_id}/snapshots/{item.snapshot_id}/parts", numbers)
+
+    def snapshot_done(self, item: SnapshotItem, sha256: str, version_id: str | None) -> str:
+        """Say that all of a snapshot stands in the store: gives `verifying`, `shown`, or `missing` (it does not)."""
+        told = {"snapshot_id": item.snapshot_id, "sha256": sha256, "version_id": version_id}
+        path = f"datasets/{item.dataset_id}/snapshots/done"
+        return self._call(lambda answer: str(answer["items"][0]["state"]), "POST", path, {"files": [told]})
 
     def arrivals(self, dataset_id: int, cursor: str | None = None) -> Arrivals:
         """What of a dataset is not received yet."""

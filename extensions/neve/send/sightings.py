@@ -258,6 +258,10 @@ class Sightings:
         oldest = [row[2] for row in by.values() if row[2] is not None]
         return Count(**numbers, bytes_left=sum(int(row[1] or 0) for row in by.values()), oldest_at=min(oldest) if oldest else None)
 
+    def waiting_since(self, at: float, limit: int) -> list[Row]:
+        """Files that wait and were first seen by then (seconds since 1970), those that changed last first."""
+        return self._rows("state = 'waiting' AND first_at <= ? ORDER BY changed_at DESC LIMIT ?", at, limit)
+
     def changed_since(self, at: float) -> bool:
         """Whether a file waits that changed after `at`."""
         return bool(self._run("SELECT 1 FROM files WHERE state = 'waiting' AND changed_at > ? LIMIT 1", at))

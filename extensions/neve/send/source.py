@@ -174,15 +174,22 @@ def shown(path: PurePath | bytes) -> str:
 @contextmanager
 def open_source(source: Source) -> Iterator[FileIO]:
     """The file, open for reading without a buffer. Raises Changed where it is not what was found, Unreadable where it cannot be read."""
+    with open_path(source.path) as file:
+        _same(source, os.fstat(file.fileno()))
+        yield file
+
+
+@contextmanager
+def open_path(path: Path) -> Iterator[FileIO]:
+    """Whatever stands there, open for reading without a buffer. Raises Unreadable."""
     flags = os.O_RDONLY
     for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOINHERIT"):  # a pipe put in its place must not hold us
         flags |= getattr(os, name, 0)
     try:
-        descriptor = os.open(source.path, flags)
+        descriptor = os.open(path, flags)
     except OSError as error:
         raise _why(error) from error
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        _same(source, os.fstat(descriptor))
         yield file
 
 

@@ -2,7 +2,7 @@
 
 Law: what this process knows can be lost at any moment. The inbox is the spool, the journal says what is received, the archiver knows the rest; every
 step can be repeated. One thread looks and decides; a second does what needs the archiver, one thing at a time; a third tells the archiver what
-waits. An archiver that is away stops the second and third only.
+waits; a fourth, where it is so set, takes snapshots (growing.py). An archiver that is away stops these only.
 
 | event      | members, beside those of `neve send` (events.py)                                                                             |
 |------------|------------------------------------------------------------------------------------------------------------------------------|
@@ -13,6 +13,8 @@ waits. An archiver that is away stops the second and third only.
 | `refused`  | `dataset`, `reason`: nothing of a dataset is taken; tried again later                                                        |
 | `deleted`  | `dataset_id`, `files`, `bytes`: sources that two proven copies made superfluous                                              |
 | `kept`     | `path`, `reason`: a source that should be deleted and could not                                                              |
+| `snapshot` | `path`, `shown_at`, `size_bytes`, `taken_at`: a file that is still being written can be seen as it was then                       |
+| `no_snapshot` | `path`, `reason`: it cannot just now; said once per reason                                                                 |
 | `away`     | `reason`: the inbox itself cannot be read; looked at again until it can                                                      |
 """
 
@@ -21,15 +23,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from neve.errors import NeveError, NotAllowed, NotSignedIn
 from neve.send.agent import Agent
 from neve.send.events import Event
+from neve.send.growing import Growing, Taken
 from neve.send.inbox import Inbox
 from neve.send.journal import Journal
 from neve.send.noticing import Noticing
@@ -51,7 +55,8 @@ _SKIPS = 10_000  # things that are no files, told once each
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a person sees. `sending`: the dataset; `received`, `deleted`: files since the start; `oldest`: those that have waited longest."""
+    """What a person sees. `sending`: the dataset; `received`, `deleted`: files since the start; `oldest`: those that have waited longest;
+    `taken`: the last snapshots of those that are being written, by their names below the inbox."""
 
     count: Count
     sending: str
@@ -60,6 +65,7 @@ class Status:
     deleted: int
     oldest: list[Row]
     oldest_s: int | None
+    taken: Mapping[bytes, Taken] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -77,12 +83,14 @@ class Refused(Exception):
 class Watch:
     """The agent of one inbox.
 
-    `jobs` and `reports` run what talks to the archiver, one thing at a time each. `tell` is called with every event, from several threads.
+    `jobs` and `reports` run what talks to the archiver, one thing at a time each; `snapshots` takes snapshots, whose copies are made in the folder
+    `spool`, where they are wanted. `tell` is called with every event, from several threads.
     `clock`: monotonic seconds; `wall`: seconds since 1970, for showing ages and for `delete_after_days` only.
     """
 
     def __init__(
         self, agent: Agent, reception: Reception, journal: Journal, sightings: Sightings, *, jobs: Executor, reports: Executor,
+        snapshots: Executor, spool: Path,
         tell: Callable[[Event], None], clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self.stop = reception.patience.stop
@@ -98,6 +106,11 @@ class Watch:
         self._sending = self._report_error = ""
         self._received = self._received_bytes = self._deleted = 0
         sightings.begin(clock())
+        self._growing: Growing | None = None
+        if agent.snapshot_minutes:
+            self._growing = Growing(
+                agent, self.inbox, sightings, reception, run=snapshots, spool=spool, tell=tell, wake=self._wake.set, clock=clock, wall=wall
+            )
         self._noticing = Noticing(agent.inbox, self._wake.set, wanted=agent.events == "auto")
         tell(Event("watching", {"inbox": shown(agent.inbox), "events": self._noticing.why_not or "on"}))
 
@@ -122,6 +135,8 @@ class Watch:
         """Let go of everything; what was being sent goes on at the next start."""
         self.stop.set()
         self._noticing.close()
+        if self._growing is not None:
+            self._growing.close()
         self._jobs.shutdown(wait=True)
         self._reports.shutdown(wait=True)
         self._tell(self._state_event())
@@ -139,6 +154,8 @@ class Watch:
                     break
         self._tell_archiver()
         due = [self._next_scan, self._next_report, self._sightings.next_due()]
+        if self._growing is not None:
+            due.append(self._growing.turn())
         if self._job is None:
             due += [
                 self._sightings.datasets.next_group_due(),
@@ -155,7 +172,8 @@ class Watch:
         """What a person sees."""
         count = self._sightings.count()
         oldest_s = None if count.oldest_at is None else max(0, int(self._wall() - count.oldest_at))
-        return Status(count, self._sending, self._received, self._received_bytes, self._deleted, self._sightings.oldest(20), oldest_s)
+        oldest, taken = self._sightings.oldest(20), {} if self._growing is None else dict(self._growing.taken)
+        return Status(count, self._sending, self._received, self._received_bytes, self._deleted, oldest, oldest_s, taken)
 
     # Looking
 

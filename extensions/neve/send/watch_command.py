@@ -65,8 +65,9 @@ def watch_command(
         if journal.laid_aside is not None:
             why = "could not be read as a journal; a new one begins"
             tell(Event("skipped", {"source": shown(journal.laid_aside), "reason": why, "failed": False}))
-        jobs, reports = ThreadPoolExecutor(1, "neve-job"), ThreadPoolExecutor(1, "neve-report")
-        watch = Watch(agent, reception, journal, sightings, jobs=jobs, reports=reports, tell=tell)
+        jobs, reports, snapshots = (ThreadPoolExecutor(1, f"neve-{what}") for what in ("job", "report", "snapshot"))
+        spool = Path(agent.snapshot_spool) if agent.snapshot_spool else own.with_suffix(".snapshots")
+        watch = Watch(agent, reception, journal, sightings, jobs=jobs, reports=reports, snapshots=snapshots, spool=spool, tell=tell)
         _end_on_signals()
         try:
             with contextlib.ExitStack() as seen:

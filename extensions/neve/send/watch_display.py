@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neve.send.events import Event, sentence
+from neve.send.growing import Taken
 from neve.send.source import shown
 from neve.send.watch import Status
 from neve.wording import duration_text, size_text
@@ -28,6 +30,7 @@ _LINES = {
     "away": "{reason}; looked at again until it can.",
     "error": "{detail} {next_step}",
     "skipped": "{source} {reason}.",
+    "no_snapshot": "{path} is still being written, and there is no snapshot now: {reason}.",
 }
 
 
@@ -37,6 +40,9 @@ def line(event: Event) -> str:
     said = _LINES.get(event.kind)
     if said is not None:
         return said.format_map({**about, "size": size_text(about.get("bytes", 0))})
+    if event.kind == "snapshot":
+        at = datetime.fromisoformat(about["taken_at"]).timestamp()
+        return f"{about['path']} is still being written: {snapshot_text(Taken(about['shown_at'], at, about['size_bytes']))}."
     if event.kind == "watching":
         why = "" if about["events"] == "on" else f" (looked through again and again: {about['events']})"
         return f"Watching {about['inbox']}{why}."
@@ -45,6 +51,11 @@ def line(event: Event) -> str:
         oldest = [f"; {item['path']} for {duration_text(item['age_s'])}: {item['reason']}" for item in about["oldest"][:1] if item["reason"]]
         return f"{numbers}{''.join(oldest)}."
     return sentence(event)
+
+
+def snapshot_text(taken: Taken) -> str:
+    """Where a snapshot is, and as of when, in this machine's time."""
+    return f"{taken.path}, as of {datetime.fromtimestamp(taken.at).astimezone():%H:%M}, {size_text(taken.size_bytes)}"
 
 
 class Lines:
@@ -96,10 +107,13 @@ class Screen:
             numbers.add_row("deleted", str(status.deleted), "with two proven copies")
         parts: list[Table | Text] = [numbers]
         if status.oldest:
-            waiting = Table("file", "since", "waits because", box=None, header_style="dim")
+            columns = ("file", "since", "waits because", *(["snapshot"] if status.taken else []))
+            waiting = Table(*columns, box=None, header_style="dim")
             now = time.time()
             for row in status.oldest[:_ROWS]:
-                waiting.add_row(Text(shown(row.name)), duration_text(max(0, now - row.first_at)), Text(row.reason))
+                cells = [Text(shown(row.name)), Text(duration_text(max(0, now - row.first_at))), Text(row.reason)]
+                taken = status.taken.get(row.name)
+                waiting.add_row(*cells, *([Text(snapshot_text(taken) if taken else "")] if status.taken else []))
             parts.append(waiting)
         return Group(*parts, *[Text(text, style="dim") for text in self._events])
 
