@@ -71,7 +71,8 @@ def tail(tx: Transaction, project: str, instrument: str, name: str, opened_by: s
         if following:
             dataset = following[0]
         else:
-            new = f"{name}+{number}"
+            while tx.dataset_named(instrument, new := f"{name}+{number}") is not None:  # somebody has a dataset of that very name
+                number += 1
             dataset = tx.open_dataset(project, instrument, new, names.prefix(project, instrument, new, tx.at), dataset.id, opened_by)
     return dataset
 

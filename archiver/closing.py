@@ -6,14 +6,10 @@ history; while it is merely quiet they are waited for. So is a snapshot that bec
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 
-from archiver import policy, transfer
+from archiver import transfer
 from archiver.archive import Archive
-from archiver.model import SNAPSHOT_MARK
-
-log = logging.getLogger(__name__)
 
 EVERY = timedelta(minutes=5)
 
@@ -25,24 +21,12 @@ def run(archive: Archive) -> None:
         old = tx.left_open(opened_before=tx.at - reception.max_open)
         quiet = [dataset for dataset in tx.left_open(quiet_since=tx.at - reception.quiet) if dataset not in old]
         spoilt = tx.spoilt_promotions()
-    for dataset_id in spoilt:  # its sender has nothing of a snapshot any more that it could send again
-        _forget_what_never_came(archive, dataset_id, SNAPSHOT_MARK)
+    for dataset_id, file_ids in spoilt.items():  # its sender has nothing of a snapshot any more that it could send again
+        transfer.forget(archive, dataset_id, file_ids)
     for dataset in old:
-        _forget_what_never_came(archive, dataset.id)
+        transfer.forget(archive, dataset.id)
     for dataset in [*old, *quiet]:
         with archive.ledger.begin() as tx:
             received, verifying, sending = tx.on_their_way([dataset.id])
             if (received + verifying or tx.shows_snapshots(dataset.id)) and not sending:
                 tx.ask_to_close(tx.dataset(dataset.id))
-
-
-def _forget_what_never_came(archive: Archive, dataset_id: int, mark: str | None = None) -> None:
-    tier = archive.tiers[policy.HOT]
-    with archive.ledger.begin() as tx:
-        keys = tx.forget_arrivals(dataset_id, mark)
-    for key in keys:
-        log.warning("%s never came whole, and is forgotten", key)
-        tier.abort_uploads(key, {key})
-        there = tier.begin_look(key)()
-        if there is not None:
-            transfer.clear(archive, tier, key, there.version_id)

@@ -43,7 +43,9 @@ def examine(archive: Archive) -> list[Finding]:
             reaper = Tier(name, archive.settings, Identity.REAPER) if has_reaper else None
             hands = tier if name == policy.HOT else reaper
             findings.append(_try(f"tier {name}, writing", lambda tier=tier, hands=hands: _writes(tier, hands)))  # type: ignore[misc]
-            if name != policy.HOT:
+            if name == policy.HOT:
+                findings.append(_try(f"tier {name}, browsers", lambda tier=tier: _browsers(tier)))  # type: ignore[misc]
+            else:
                 findings.append(_try(f"tier {name}, ending", lambda tier=tier, hands=hands: _ends(archive, tier, hands)))  # type: ignore[misc]
     return findings
 
@@ -114,6 +116,16 @@ def _writes(tier: Tier, hands: Tier | None) -> str:
         if hands is not None:
             hands.delete_all_versions(_PROBE_KEY)
     return "versioned, never overwrites, reads back what was written"
+
+
+def _browsers(tier: Tier) -> str:
+    """Whether the page on which people add data may send to the store."""
+    if not tier.lets_browsers_send():
+        raise PublicError(
+            f"The store lets no browser send to {tier.bucket}, so that the page “Add data” cannot.",
+            "Run `archiver setup`, whose identity needs s3:GetBucketCORS and s3:PutBucketCORS.",
+        )
+    return f"may send to {tier.outside_origin}"
 
 
 def _probe(tier: Tier, lock_until: datetime | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -53,6 +54,11 @@ class Sender:
 def is_key(token: str) -> bool:
     """Whether a token has the form of an instrument's key (the hub's have not)."""
     return _FORM.fullmatch(token) is not None
+
+
+def literal(projects: Iterable[str]) -> tuple[str, ...]:
+    """Those names that are no globs."""
+    return tuple(name for name in projects if _LITERAL.fullmatch(name))
 
 
 def make(archive: Archive, instrument: str) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
+import httpx
 from awscrt import checksums
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -40,6 +42,15 @@ _MISSING = frozenset(
 )
 _SAME_LOCK = timedelta(minutes=10)  # an end this much earlier is the same one: it was reckoned when the bytes were sent
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
+_SIGNED_HEADERS = ("if-none-match", "x-amz-storage-class")
+_BROWSERS = {
+    "ID": "neve-upload",
+    "AllowedOrigins": ["*"],
+    "AllowedMethods": ["PUT"],
+    "AllowedHeaders": ["*"],
+    "ExposeHeaders": ["x-amz-version-id"],
+    "MaxAgeSeconds": 3600,
+}
 _SYSTEMIC = frozenset({"AccessDenied", "403", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
 
 
@@ -199,6 +210,46 @@ class Tier:
                 "Name a new bucket, which `archiver setup` makes with it, turn Object Lock on where the store can, or leave `lock` out.",
             )
         return made
+
+    def let_browsers_send(self) -> bool:
+        """Have pages of any origin make the requests that are signed here (CORS); returns whether that was new. Other rules of the bucket stay.
+
+        An origin is no right: whoever has no signed request is refused, and no cookie goes to a store.
+        """
+        try:
+            rules = self.client.get_bucket_cors(Bucket=self.bucket)["CORSRules"]
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchCORSConfiguration":
+                raise self._unavailable(str(error)) from error
+            rules = []
+        except BotoCoreError as error:
+            raise self._unavailable(str(error)) from error
+        if any(rule.items() >= _BROWSERS.items() for rule in rules):
+            return False
+        kept = [rule for rule in rules if rule.get("ID") != _BROWSERS["ID"]]
+        self._call("put_bucket_cors", CORSConfiguration={"CORSRules": [*kept, _BROWSERS]})
+        return True
+
+    @property
+    def outside_origin(self) -> str:
+        """The origin (`https://host:port`) to which what is sent from outside goes."""
+        address = urlsplit(self._outside[0])
+        return f"{address.scheme}://{address.netloc}"
+
+    def lets_browsers_send(self) -> bool:
+        """Whether the store, as it is reached from outside, lets a page of another origin send. Raises `StoreUnavailable`."""
+        asked = {"Origin": "https://hub.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": ",".join(_SIGNED_HEADERS)}
+        try:
+            answer = httpx.options(f"{self._outside[0]}.neve/doctor", headers=asked, timeout=10, verify=self._trusted())
+        except httpx.HTTPError as error:
+            raise self._unavailable(
+                f"browsers and instruments are sent to {self.outside_origin}, which does not answer ({error})", "Mend store.public_endpoint_url."
+            ) from error
+        allowed = answer.headers.get("Access-Control-Allow-Origin") in {"*", asked["Origin"]}
+        return answer.is_success and allowed and "PUT" in answer.headers.get("Access-Control-Allow-Methods", "")
+
+    def _trusted(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=trusted(self._store)) if trusted(self._store) else httpx.create_ssl_context()
 
     def can_lock(self) -> bool:
         """Whether the bucket was made with Object Lock."""

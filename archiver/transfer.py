@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -363,6 +363,19 @@ def clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
     log.warning("clearing an unproven version of %s in %s: %s", key, tier.name, version_id)
     tier.delete_version(key, version_id)
     return True
+
+
+def forget(archive: Archive, dataset_id: int, file_ids: Collection[int] | None = None) -> None:
+    """Files of an open dataset (these, or all) that were to come from outside and never came whole are forgotten, and what there is of them ends."""
+    tier = archive.tiers[policy.HOT]
+    with archive.ledger.begin() as tx:
+        keys = tx.forget_arrivals(dataset_id, file_ids)
+    for key in keys:
+        log.warning("%s never came whole, and is forgotten", key)
+        tier.abort_uploads(key, {key})
+        there = tier.begin_look(key)()
+        if there is not None:
+            clear(archive, tier, key, there.version_id)
 
 
 def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:

@@ -7,6 +7,7 @@ was read back and is what the sender told of. Every step can be asked for again 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -89,7 +90,9 @@ def open_dataset(archive: Archive, sender: Sender, name: str, project: str | Non
             return tx.open_dataset(target, source, name, names.prefix(target, source, name, tx.at), None, sender.name)
         if found.project != target:
             raise WrongUse(f"{found.full_name} is not in project {target}.", "A dataset's name is unique per instrument; choose another name.")
-        return incoming.own(found, sender)
+        with suppress(NotFound):
+            return incoming.own(found, sender)
+        raise NotFound(f"{sender.name} may not add to {found.full_name}: it is another's.", "Choose another name for the dataset.")
 
 
 def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wanted]) -> list[Item]:
@@ -329,6 +332,15 @@ def _completed(archive: Archive, sent: dict[int, tuple[File, Transfer, Upload]],
         else:
             transfer.clear(archive, tier, under.key, there.version_id)
     return versions
+
+
+def give_up(archive: Archive, sender: Sender, dataset_id: int, file_id: int) -> None:
+    """A file that is on its way is no part of the dataset any more. Raises `NotFound`, `Conflict` (all of it was sent)."""
+    with archive.ledger.read() as tx:
+        file, under, _ = _mine(tx, sender, dataset_id, [file_id])[file_id]
+    if file.state is not FileState.ARRIVING or under.state is TransferState.VERIFYING:
+        raise Conflict(f"{file.path} was sent already, and stays.", "Nothing is to be done; an admin can erase what must not be kept.")
+    transfer.forget(archive, file.dataset_id, [file.id])
 
 
 @dataclass(frozen=True)

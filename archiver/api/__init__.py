@@ -25,6 +25,7 @@ from archiver.api import (
     snapshot_routes,
     upload_routes,
 )
+from archiver.api.access import SignedIn
 from archiver.api.edge import Edge
 from archiver.api.health import Health
 from archiver.archive import Archive
@@ -37,8 +38,8 @@ __all__ = ["create_app"]
 _BODY_BYTES = 2**20  # 200 files are told of at once
 
 
-def create_app(archive: Archive, hub: Hub) -> FastAPI:
-    """The API over one archive, with identities from `hub`."""
+def create_app(archive: Archive, hub: Hub, signed_in: SignedIn | None = None) -> FastAPI:
+    """The API over one archive, with identities from `hub`; `signed_in`: those of browsers, where pages stand beside it."""
     app = FastAPI(
         title="Névé archiver",
         summary="Datasets, where their copies are, and how they come back.",
@@ -48,6 +49,7 @@ def create_app(archive: Archive, hub: Hub) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.archive, app.state.hub, app.state.health = archive, hub, Health(archive)
+    app.state.signed_in = signed_in
     app.include_router(routes.api)
     app.include_router(restore_routes.api)
     app.include_router(hold_routes.api)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -18,6 +18,16 @@ from archiver.model import Dataset, File, Restore
 
 # For openapi.json only; the header is read by `auth.bearer`, which also takes the hub's own `token …`.
 _scheme = HTTPBearer(auto_error=False, description="A token of the hub with the scope that the route names.")
+
+
+class SignedIn(Protocol):
+    """Who is signed in with a browser: our own pages send data with the session's cookie, not with a token."""
+
+    def asks(self, request: Request) -> bool:
+        """Whether a page of ours asks."""
+
+    def who(self, request: Request) -> Identity:
+        """Who it is. Raises `NotSignedIn`, `NotAllowed`, `HubUnavailable`."""
 
 
 def _archive(request: Request) -> Archive:
@@ -48,12 +58,17 @@ def _needs(scope: str | None) -> Callable[..., Identity]:
 
 
 def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Sender:
-    token = auth.bearer(request.headers.get("Authorization"))
-    if keys.is_key(token):
-        return keys.sender(archive, token)
-    identity = hub.who(token)
+    header, signed_in = request.headers.get("Authorization"), request.app.state.signed_in
+    if header is None and signed_in is not None and signed_in.asks(request):
+        identity = signed_in.who(request)
+    else:
+        token = auth.bearer(header)
+        if keys.is_key(token):
+            return keys.sender(archive, token)
+        identity = hub.who(token)
     identity.need(auth.INGEST)
-    return Sender(identity.name, None, ("*",) if identity.projects is None else identity.projects)
+    # A project's name is never a glob, but the hub may have a group that looks like one.
+    return Sender(identity.name, None, ("*",) if identity.projects is None else keys.literal(identity.projects))
 
 
 def _reader_or_sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity | Sender:

@@ -298,6 +298,12 @@ def upload_parts(who: Sending, archive: Here, dataset_id: models.Id, file_id: mo
     return {"items": [{"number": number, **signed(request)} for number, request in requests.items()]}
 
 
+@api.delete("/datasets/{dataset_id}/uploads/{file_id}", status_code=204, responses=declared(NotFound, Conflict, StoreUnavailable))
+def give_up(who: Sending, archive: Here, dataset_id: models.Id, file_id: models.Id) -> None:
+    """A file that is on its way is not sent after all; one that was sent stays. An instrument's key, or scope `custom:archiver:ingest`."""
+    upload.give_up(archive, who, dataset_id, file_id)
+
+
 @api.get("/datasets/{dataset_id}/uploads", response_model=StandingAnswer, responses=declared(NotFound))
 def standing(
     who: Sending, archive: Here, dataset_id: models.Id, cursor: models.Text | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 200

@@ -106,26 +106,29 @@ class Receiving(Base):
             select = select.where(c.received_at <= opened_before)
         return self._all(model.Dataset, select.order_by(c.id))
 
-    def spoilt_promotions(self) -> list[int]:
-        """Datasets in which a snapshot became a file and could not be proven."""
-        w, u = t.transfer.c, t.upload.c
+    def spoilt_promotions(self) -> dict[int, list[int]]:
+        """Files that were snapshots and could not be proven, by dataset."""
+        w, u, f = t.transfer.c, t.upload.c, t.file.c
         failed = sa.and_(u.mark == model.SNAPSHOT_MARK, w.state.in_((TransferState.FAILED, TransferState.QUARANTINED)))
-        return list(self.connection.execute(sa.select(u.dataset_id).distinct().join_from(t.upload, t.transfer).where(failed)).scalars())
+        select = sa.select(f.dataset_id, f.id).join_from(t.upload, t.transfer).join(t.file, f.object_id == w.object_id).where(failed)
+        found: dict[int, list[int]] = {}
+        for dataset_id, file_id in self.connection.execute(select.order_by(f.id)):
+            found.setdefault(dataset_id, []).append(file_id)
+        return found
 
-    def forget_arrivals(self, dataset_id: int, mark: str | None = None) -> list[str]:
-        """Files that were to come from outside (with `mark`: those whose uploads have it), and of which not all was sent, are no part of the dataset
-        any more; returns their keys."""
+    def forget_arrivals(self, dataset_id: int, file_ids: Collection[int] | None = None) -> list[str]:
+        """Files (these, or all) that were to come from outside, and of which not all was sent, are no part of the dataset any more.
+
+        Returns their keys.
+        """
         self.hold_still(dataset_id)
         unsent = (TransferState.PLANNED, TransferState.COPYING, TransferState.FAILED, TransferState.QUARANTINED)
         gone = [
             under
             for under in self.not_received([dataset_id], 0, _MANY)
             if under.transfer is not None and under.transfer.state in unsent and (under.transfer.source_uri or "").startswith(model.UPLOAD_URI)
+            if file_ids is None or under.file.id in file_ids
         ]
-        if mark is not None:
-            marked = sa.select(t.upload.c.transfer_id).where(t.upload.c.dataset_id == dataset_id, t.upload.c.mark == mark)
-            ours = set(self.connection.execute(marked).scalars())
-            gone = [under for under in gone if under.transfer is not None and under.transfer.id in ours]
         if not gone:
             return []
         self.events_of(dataset_id, "file.forgotten", [{"path": one.file.path, "size_bytes": one.file.size_bytes} for one in gone])

@@ -23,21 +23,21 @@ from archiver.archive import Archive
 from archiver.auth import Hub
 from archiver.errors import PublicError
 from archiver.ledger.store import Moved
-from archiver.pages import me, restores, views
+from archiver.pages import me, restores, upload, views
 from archiver.pages.sessions import NeedsSignIn, Sessions
 
 __all__ = ["create_site"]
 
 _STATIC = Path(__file__).parent / "static"
 _FORM_BYTES = 16 * 2**10
-_CSP = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'"
 
 
 def create_site(archive: Archive, hub: Hub) -> Starlette:
     """Everything the archiver serves, below `api.prefix`; `hub` is closed with it."""
     root = archive.settings.api.prefix.rstrip("/")
-    api = create_app(archive, hub)
-    sides = _Sides(api, _pages(archive, hub))
+    sessions = Sessions(hub, archive.settings.api.prefix, archive.settings.api.session_hours * 3600)
+    api = create_app(archive, hub, sessions)
+    sides = _Sides(api, _pages(archive, hub, sessions))
 
     @asynccontextmanager
     async def lifespan(_site: Starlette) -> AsyncIterator[None]:
@@ -60,21 +60,22 @@ class _Sides:
         await (self._api if first in (["api"], ["health"], ["openapi.json"]) else self._pages)(scope, receive, send)
 
 
-def _pages(archive: Archive, hub: Hub) -> FastAPI:
+def _pages(archive: Archive, hub: Hub, sessions: Sessions) -> FastAPI:
     settings = archive.settings.api
     app = FastAPI(openapi_url=None)
     app.state.archive, app.state.hub = archive, hub
     app.state.root = settings.prefix.rstrip("/")
-    app.state.sessions = Sessions(hub, settings.prefix, settings.session_hours * 3600)
+    app.state.sessions = sessions
     # Part of the addresses of what is static: it may be kept for ever, and changes with its content.
-    app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_STATIC.iterdir()))).hexdigest()[:12]
+    app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_STATIC.rglob("*")) if path.is_file())).hexdigest()[:12]
     app.include_router(views.router)
     app.include_router(restores.router)
     app.include_router(me.router)
+    app.include_router(upload.router)
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):
         app.add_exception_handler(kind, views.error_page)
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": _CSP}
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": views.CSP}
     app.add_middleware(Edge, respond=views.error_page, headers=headers, body_bytes=_FORM_BYTES)
     return app
 

@@ -20,13 +20,14 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
-from archiver.auth import Hub
+from archiver.auth import Hub, Identity
 from archiver.errors import NotAllowed, NotSignedIn
 
 COOKIE = "neve-session"
 _SIGN_IN = "neve-sign-in-"
 _SIGN_IN_WITHIN_S = 600
 _MOST_SIGN_INS = 5  # windows of one browser that sign in at once
+_XSRF = "X-Neve-Xsrf"
 _AGAIN = "Open the catalog again to sign in."
 
 
@@ -132,6 +133,20 @@ class Sessions:
         check_origin(request)
         if not hmac.compare_digest(xsrf.encode("utf-8", "replace"), session.xsrf.encode()):
             raise NotAllowed("The form is from another session.", "Go back, reload the page and send it again.")
+
+    # pages that ask the API
+
+    def asks(self, request: Request) -> bool:
+        """Whether a page of ours asks: a request that names its session's XSRF token, which no page of another site can."""
+        return _XSRF in request.headers
+
+    def who(self, request: Request) -> Identity:
+        """Who is signed in in the browser whose page asks. Raises `NotSignedIn` where nobody is (any more), `NotAllowed`, `HubUnavailable`."""
+        check_origin(request)
+        session = self.get(request)
+        if session is None or not hmac.compare_digest(request.headers[_XSRF].encode("utf-8", "replace"), session.xsrf.encode()):
+            raise NotSignedIn("Nobody is signed in here any more, or somebody signed in anew.", "Sign in again in another window; the page goes on.")
+        return self._hub.who(session.token, session_id=hub_session(request), browser=True)
 
     # cookies
 

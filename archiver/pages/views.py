@@ -23,11 +23,12 @@ from archiver.auth import Identity
 from archiver.config import Settings
 from archiver.errors import NotFound, NotSignedIn
 from archiver.ledger.browse import Query as DatasetsThat
-from archiver.pages import words
+from archiver.pages import texts, words
 from archiver.pages.sessions import NeedsSignIn, Session, Sessions, hub_session
 
 router = APIRouter()
 
+CSP = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; form-action 'self'"
 _PAGE = 50
 _EVENTS = 100
 
@@ -55,6 +56,11 @@ class Visitor:
 
     session: Session
     identity: Identity
+
+    @property
+    def may_add(self) -> bool:
+        """Whether the page on which data is added is for them."""
+        return auth.INGEST in self.identity.scopes
 
 
 class Filters(models.Asked):
@@ -118,6 +124,7 @@ def render(request: Request, template: str, status: int = 200, headers: dict[str
     if visitor is not None:
         with state.archive.ledger.read() as tx:
             values["unseen"] = tx.unseen(visitor.identity.name)
+    values.setdefault("t", texts.Texts("en"))
     html = _templates.get_template(template).render(
         root=state.root, mark=state.static_mark, hub_home=state.hub.home_url, settings=state.archive.settings, **values
     )
@@ -160,6 +167,7 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         instruments=instruments,
         undecided=undecided,
         may_restore=auth.RESTORE in who.scopes,
+        may_add=visitor.may_add and bool(projects),
         live=any(_runs(item) for item in page.items),
     )
 

@@ -17,7 +17,7 @@ SCOPES = {
     "custom:archiver:ingest": {"description": "Add datasets to one's own projects"},
     "custom:archiver:admin": {"description": "See every project, and administer the archiver"},
 }
-_ACCESS = ["access:services!service=archiver", "custom:archiver:read", "custom:archiver:restore"]
+_ACCESS = ["access:services!service=archiver", "custom:archiver:read", "custom:archiver:restore", "custom:archiver:ingest"]
 # The archiver asks the hub with the caller's own token who that is; groups are projects.
 _WHO = ["read:users:name!user", "read:users:groups!user"]
 
@@ -31,7 +31,7 @@ def archiver(here: Instance) -> dict[str, Any]:
         "display": True,
         "timeout": 1,  # it may come up later: the hub adds its route all the same, and its login page must not wait
         "oauth_no_confirm": True,  # the same people run both; a page that asks would teach them to click it away
-        "oauth_client_allowed_scopes": [*_ACCESS, "custom:archiver:ingest", "custom:archiver:admin", *_WHO],
+        "oauth_client_allowed_scopes": [*_ACCESS, "custom:archiver:admin", *_WHO],
     }
 
 
@@ -44,7 +44,7 @@ def roles(here: Instance) -> list[dict[str, Any]]:
         {"name": "archiver-notices", "scopes": ["read:groups", "list:users"], "services": ["archiver"]},
         {
             "name": "archiver-admin",
-            "scopes": ["custom:archiver:admin", "custom:archiver:ingest"],
+            "scopes": ["custom:archiver:admin"],
             "users": sorted(Passwords(here.passwords).admins()),
         },
     ]

@@ -54,6 +54,7 @@ ROUTES = {
     ("post", "/api/v1/datasets/{dataset_id}/snapshots"),
     ("post", "/api/v1/datasets/{dataset_id}/snapshots/done"),
     ("post", "/api/v1/datasets/{dataset_id}/snapshots/{snapshot_id}/parts"),
+    ("delete", "/api/v1/datasets/{dataset_id}/uploads/{file_id}"),
     ("post", "/api/v1/datasets/{dataset_id}/close"),
     ("get", "/api/v1/datasets/{dataset_id}/receipts"),
     ("post", "/api/v1/holds"),
