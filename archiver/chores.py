@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from archiver import anchors, closing, drill, fixity, inventory, notices, rereading, snapshots, uploads
+from archiver import anchors, closing, drill, fixity, inventory, notices, obstacles, rereading, snapshots, uploads
 from archiver.archive import Archive
 from archiver.errors import LedgerUnavailable, PublicError
 from archiver.lease import Lessee
@@ -34,6 +34,7 @@ class Chore:
 
 CHORES: Sequence[Chore] = (
     Chore("anchors", timedelta(hours=1), anchors.run),
+    Chore("obstacles", obstacles.EVERY, obstacles.run),
     Chore("notices", timedelta(minutes=1), notices.run),
     Chore("fixity", fixity.EVERY, fixity.run),
     Chore("inventory", inventory.EVERY, inventory.run),

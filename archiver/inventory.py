@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from archiver import guards, losses, names, policy
+from archiver import guards, losses, names, obstacles, policy
 from archiver.archive import STUB_NAME, Archive, view
 from archiver.errors import ProofFailed, StoreUnavailable
 from archiver.ledger import Transaction
@@ -43,7 +43,8 @@ _STALE = timedelta(days=1)  # a cursor that has not moved for so long is no good
 _CHUNK = 200
 _AT_ONCE = 8
 _WRITTEN_DOWN = 1000  # foreign objects of a tier, one by one; more are counted only
-_OURS = (".neve/tier", ".neve/anchors/", ".neve/locations/", ".neve/erasures/", ".neve/drill/", names.PREVIEWS, names.SNAPSHOTS)
+_RECORDS = (".neve/tier", ".neve/anchors/", ".neve/locations/", ".neve/erasures/", ".neve/drill/")
+_OURS = (*_RECORDS, obstacles.PROBE, names.PREVIEWS, names.SNAPSHOTS)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 Law: it is written down first, in one transaction for all channels, and sent from there (outbox.py), so nothing is told twice and nothing
 is lost. "Leaving hot soon" comes once a day at most, for all of a person's projects together; each dataset is told once at each of
 `notices.before_days`, late rather than never. A hub that does not answer is asked at the next run, and nothing counts as told until then.
+That new data wait is told once when it begins, and once when it is over.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from archiver import guards, outbox, policy, silence
+from archiver import guards, obstacles, outbox, policy, silence
 from archiver.archive import Archive
 from archiver.config import Settings
 from archiver.errors import PublicError
@@ -24,8 +25,9 @@ from archiver.people import HubPeople, People
 
 log = logging.getLogger(__name__)
 
-LEAVING, TROUBLE, HELD, SILENT = "leaving-hot", "trouble", "drops-held", "silent"
+LEAVING, TROUBLE, HELD, SILENT, WAITS = "leaving-hot", "trouble", "drops-held", "silent", "reception-waits"
 _MOST_LISTED = 200
+_WAITS_TOLD = "notices-reception"  # note: since when new data wait, as it was told, and why
 _MOST_EVENTS = 1000
 # Numbers of events are given before they are visible: one may appear behind a number that was seen already (PostgreSQL).
 _OVERLAP = 200
@@ -58,7 +60,7 @@ def run(archive: Archive) -> None:
 def tell(archive: Archive, people: People) -> None:
     """The same, with who is who from `people`."""
     failed: PublicError | None = None
-    steps: tuple[Callable[[Archive, People], None], ...] = (_restores, _admins, _leaving)
+    steps: tuple[Callable[[Archive, People], None], ...] = (_restores, _admins, _reception, _leaving)
     for step in steps:
         try:
             step(archive, people)
@@ -227,6 +229,46 @@ def _admins(archive: Archive, people: People) -> None:
             _tell_admins(tx, archive, admins, f"{TROUBLE}#{tx.at:%H}", today, subject, lines, events=[e.id for e in shouted])
             _move(tx, "notices-trouble", _SHOUTED)
         _move(tx, "notices-approvals", _ADMINS)
+
+
+def _reception(archive: Archive, people: People) -> None:
+    """New data wait, or come in again: told once when it begins, and once when it has ended."""
+    with archive.ledger.read() as tx:
+        if _reception_changed(tx) is None:
+            return
+    admins = sorted(set(archive.settings.notices.admins) or people.admins())
+    with archive.ledger.begin() as tx:
+        changed = _reception_changed(tx)
+        if changed is None:
+            return
+        ended, begun = changed
+        day = f"{tx.at:%Y-%m-%d}"
+        if ended is not None and begun is None:
+            lines = [f"What was sent had to wait, because {ended[1]} since {_minute(ended[0])}. It is received again; senders go on by themselves."]
+            _tell_admins(tx, archive, admins, f"{WAITS}#{ended[0]}#over", day, "New data are received again", lines)
+        if begun is not None:
+            says = obstacles.SAYS[begun.kind]
+            lines = [
+                f"Since {_minute(begun.since)} new data wait, because {says}: {begun.why}",
+                "",
+                "Nothing is lost: instruments keep what they have, and go on by themselves when there is room. You are told when it is over.",
+            ]
+            _tell_admins(tx, archive, admins, f"{WAITS}#{begun.since}", day, f"New data wait: {says}", lines)
+        tx.set_note(_WAITS_TOLD, "" if begun is None else f"{begun.since} {obstacles.SAYS[begun.kind]}")
+
+
+def _reception_changed(tx: Transaction) -> tuple[tuple[str, str] | None, obstacles.Obstacle | None] | None:
+    """What was told to have begun (since when, and what) and has ended, and what has begun and is to be told; None: nothing of both."""
+    since, _, says = (tx.note(_WAITS_TOLD) or "").partition(" ")
+    now = obstacles.standing(tx)
+    now = now if now is not None and now.sure else None
+    if since == ("" if now is None else now.since):
+        return None
+    return ((since, says) if since else None), now
+
+
+def _minute(iso: str) -> str:
+    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M} UTC"
 
 
 def _for_admins(tx: Transaction) -> tuple[list[Event], list[Event], str | None]:

@@ -13,9 +13,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from archiver import arrivals, incoming, names, policy, transfer
+from archiver import arrivals, incoming, names, obstacles, policy, transfer
 from archiver.archive import Archive
-from archiver.errors import ChecksumMismatch, Conflict, ForeignObject, NotAllowed, NotFound, WrongUse
+from archiver.errors import ChecksumMismatch, Conflict, ForeignObject, NotAllowed, NotFound, ReceptionFull, WrongUse
 from archiver.flow import Looked, ahead
 from archiver.keys import Sender
 from archiver.ledger import Transaction
@@ -106,8 +106,8 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
         chain = incoming.chain(tx, sender, dataset_id)
         there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
         known = {one.path_raw: _known(tx, chain, one) for one in wanted if one.path_raw in there}
-        incoming.room(archive, tx, sum(one.size_bytes for one in wanted if known.get(one.path_raw) is None))
     new = [one for one in wanted if known.get(one.path_raw) is None]
+    _see_room(archive, sum(one.size_bytes for one in new))
     with arrivals.making_way(archive):
         steps = dict(zip((one.path_raw for one in new), _written_down(archive, sender, chain[0], new), strict=True)) if new else {}
     _prepare(archive, list(steps.values()))
@@ -121,6 +121,15 @@ def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | Non
         return Item(None, same[0].dataset_id, one.path_raw, "known")
     file = None if one.sha256 is None else arrivals.same_content(same, one.sha256, chain[0].full_name)
     return None if file is None else Item(file.id, file.dataset_id, file.path_raw, "received")
+
+
+def _see_room(archive: Archive, more_bytes: int) -> None:
+    try:
+        with archive.ledger.read() as tx:
+            incoming.room(archive, tx, more_bytes)
+    except ReceptionFull as full:
+        obstacles.refused(archive, more_bytes, str(full))
+        raise
 
 
 def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted]) -> list[_Step]:

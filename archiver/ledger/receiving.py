@@ -255,6 +255,12 @@ class Receiving(Base):
         verifying = int(self.connection.execute(proving).scalar() or 0)
         return states.get(FileState.RECEIVED, 0), verifying, states.get(FileState.ARRIVING, 0) - verifying
 
+    def oldest_upload(self) -> datetime | None:
+        """Since when the upload waits that was begun first, of those of which not all was sent."""
+        c = t.transfer.c
+        sending = sa.and_(_UPLOADS, c.state.in_([TransferState.PLANNED, TransferState.COPYING]))
+        return self.connection.execute(sa.select(sa.func.min(c.created_at, type_=t.UtcDateTime)).where(sending)).scalar()
+
     def postpone(self, transfer: model.Transfer, until: datetime, attempts: int, error: str) -> None:
         """A store was away while something was proven: it is looked at again then. Nothing else changes."""
         values = {"next_try_at": until, "attempts": attempts, "error": error, "updated_at": self.at, "lease_by": None, "lease_until": None}

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from archiver import auth, contents, describe
+from archiver import auth, contents, describe, obstacles
 from archiver.api import access, listing, models
 from archiver.api.access import Here, TheHub
 from archiver.api.problems import headers_for, public
@@ -156,9 +156,11 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         projects = access.known_projects(tx, who)
         instruments = tx.instruments_of(who.projects)
         undecided = describe.restores(tx, tx.undecided()) if who.admin else []
+        waits = obstacles.standing(tx)
     return render(
         request,
         "datasets.html",
+        waits=None if waits is None or not waits.sure else {"says": obstacles.SAYS[waits.kind], "since": waits.since},
         visitor=visitor,
         asked=asked,
         page=page,

@@ -18,7 +18,7 @@ LAYERS = [
     ["policy", "storage", "chain", "prices", "turns", "promises"],
     ["ledger", "formats", "proof"],
     ["archive"],
-    ["names", "people", "addresses", "guards", "lease", "markers", "silence"],
+    ["names", "people", "addresses", "guards", "lease", "markers", "silence", "obstacles"],
     ["locations", "manifest", "changeover", "arrivals", "keys"],
     ["bundle", "outbox", "losses", "tombstones", "contents", "incoming"],
     ["asking"],
