@@ -19,13 +19,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from archiver import batch, describe, guards, markers, policy, reception
+from archiver import batch, closing, describe, guards, markers, policy, reception
 from archiver.archive import Archive, utc_now
 from archiver.config import Settings
 from archiver.errors import LedgerUnavailable, PortInUse, PublicError, WrongSetting
 from archiver.identity import Identity, has_profile
 from archiver.ledger import Ledger
-from archiver.model import Dataset, Restore, TransferState
+from archiver.model import Dataset, Restore, Transfer, TransferState
 from archiver.reaper import Reaper
 from archiver.reception import Arrival, Source
 from archiver.storage import Tier
@@ -122,10 +122,11 @@ def _ingest(
     arrivals = send(archive, project, instrument, name, sources, progress)
     datasets = []
     for dataset_id in dict.fromkeys(a.dataset_id for a in arrivals):
-        manifest = reception.prepare_close(archive, dataset_id)
-        if manifest is not None:
-            _arrive(archive, [manifest])
-        datasets.append(reception.close(archive, dataset_id))
+        waits = closing.close(archive, dataset_id)
+        if waits is not None:
+            raise _not_received(waits)
+        with archive.ledger.read() as tx:
+            datasets.append(tx.dataset(dataset_id))
     return datasets, arrivals
 
 
@@ -169,9 +170,11 @@ def _arrive(archive: Archive, transfer_ids: Sequence[int]) -> None:
         planned = tx.transfers_numbered(transfer_ids)
     for ended in batch.arrive(archive, planned):
         if ended.state is not TransferState.PROVEN:
-            raise PublicError(
-                ended.error or f"Transfer {ended.id} is {ended.state}.", "Run the same command again: what was received is not sent twice."
-            )
+            raise _not_received(ended)
+
+
+def _not_received(ended: Transfer) -> PublicError:
+    return PublicError(ended.error or f"Transfer {ended.id} is {ended.state}.", "Run the same command again: what was received is not sent twice.")
 
 
 def work(archive: Archive, *, once: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Datasets that their senders left open: closed after a quiet time, or when they were open for too long.
+"""Closing datasets; and those that their senders left open: closed after a quiet time, or when they were open for too long.
 
 Law: what is received stays. Of a dataset that is closed for its age, files that never came whole are forgotten, with a line in its
 history; while it is merely quiet they are waited for. So is a snapshot that became a file and was not found whole in the store: at once.
@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from archiver import transfer
+from archiver import reception, transfer
 from archiver.archive import Archive
+from archiver.model import Transfer, TransferState
 
 EVERY = timedelta(minutes=5)
+
+
+def close(archive: Archive, dataset_id: int) -> Transfer | None:
+    """Write a dataset's manifest, have it proven, and close it; cut short anywhere, the same again does the rest.
+
+    Returns None when it is closed, else the manifest's transfer, which says why not yet. Raises `Conflict` while files are missing.
+    """
+    manifest = reception.prepare_close(archive, dataset_id)
+    if manifest is not None:
+        with archive.ledger.read() as tx:
+            arrival = tx.transfer(manifest)
+        arrival = transfer.run(archive, arrival)
+        if arrival.state is not TransferState.PROVEN:
+            return arrival
+    reception.close(archive, dataset_id)
+    return None
 
 
 def run(archive: Archive) -> None:

@@ -7,8 +7,10 @@ too long (S3 ends at 1,024 bytes), or the reserved stub name gets a short hashed
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from datetime import datetime
+from pathlib import Path
 
 from archiver.archive import BUNDLE_NAME, STUB_NAME
 from archiver.errors import WrongUse
@@ -50,6 +52,11 @@ def prefix(project: str, instrument: str, name: str, received_at: datetime) -> s
 def text(path_raw: bytes) -> str:
     """A path for people: bytes that are no UTF-8 are shown escaped."""
     return path_raw.decode("utf-8", "backslashreplace")
+
+
+def shown(path: Path) -> str:
+    """A local path for people."""
+    return text(os.fsencode(path))
 
 
 def key(dataset_prefix: str, path_raw: bytes) -> str:

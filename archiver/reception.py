@@ -53,17 +53,17 @@ def scan(paths: Sequence[Path]) -> list[Source]:
         try:
             mode = path.lstat().st_mode
         except OSError as error:
-            raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "Check the path.") from None
+            raise UnreadableSource(f"{names.shown(path)} cannot be read: {error.strerror}.", "Check the path.") from None
         if stat.S_ISDIR(mode):
             sources += [_source(found, os.fsencode(found.relative_to(path))) for found in _walk(path)]
         elif stat.S_ISREG(mode):
             sources.append(_source(path, os.fsencode(path.name)))
         else:
             raise UnreadableSource(
-                f"{_shown(path)} is neither a file nor a folder.", "Links, devices and sockets are not received; name the file itself."
+                f"{names.shown(path)} is neither a file nor a folder.", "Links, devices and sockets are not received; name the file itself."
             )
     if not sources:
-        raise UnreadableSource(f"There is no file in {', '.join(map(_shown, paths))}.", "Name a file, or a folder with files in it.")
+        raise UnreadableSource(f"There is no file in {', '.join(map(names.shown, paths))}.", "Name a file, or a folder with files in it.")
     doubles = [path_raw for path_raw, count in Counter(s.path_raw for s in sources).items() if count > 1]
     if doubles:
         raise WrongUse(
@@ -77,7 +77,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda e: os.fsencode(e.name))
     except OSError as error:
-        raise UnreadableSource(f"{_shown(folder)} cannot be read: {error.strerror}.", "See that the folder is readable.") from None
+        raise UnreadableSource(f"{names.shown(folder)} cannot be read: {error.strerror}.", "See that the folder is readable.") from None
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))
@@ -90,16 +90,12 @@ def _source(path: Path, path_raw: bytes) -> Source:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
     except OSError as error:
-        raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
+        raise UnreadableSource(f"{names.shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
     try:
         mtime = datetime.fromtimestamp(found.st_mtime, UTC)
     except (ValueError, OverflowError, OSError):
         mtime = None
     return Source(path, path_raw, found.st_size, mtime)
-
-
-def _shown(path: Path) -> str:
-    return names.text(os.fsencode(path))
 
 
 def register(archive: Archive, project: str, instrument: str, name: str, sources: Sequence[Source]) -> list[Arrival]:
@@ -166,7 +162,7 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
+        raise UnreadableSource(f"{names.shown(path)} cannot be read: {error.strerror}.", "See that it is readable, then try again.") from None
 
 
 def unfinished(archive: Archive, dataset_id: int) -> list[str]:
@@ -222,7 +218,7 @@ def _lay_out(archive: Archive, tx: Transaction, dataset: Dataset, files: Sequenc
             tx.add_member(bundle_id, place.file.object_id, place.offset_bytes)
 
 
-def close(archive: Archive, dataset_id: int) -> Dataset:
+def close(archive: Archive, dataset_id: int) -> None:
     """The last step: the manifest is proven, the dataset is closed. Raises `Conflict` when the manifest is not."""
     with archive.ledger.begin() as tx:
         dataset = tx.dataset(dataset_id)
@@ -231,5 +227,3 @@ def close(archive: Archive, dataset_id: int) -> Dataset:
                 raise Conflict(f"The manifest of {dataset.full_name} is not proven yet.", "Close the dataset again.")
             tx.close_dataset(dataset_id)
     (archive.spool / "manifests" / f"{dataset_id}.json").unlink(missing_ok=True)
-    with archive.ledger.read() as tx:
-        return tx.dataset(dataset_id)

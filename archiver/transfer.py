@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from archiver import bundle, policy
+from archiver import bundle, names, policy
 from archiver.archive import Archive
 from archiver.errors import (
     AwaitsReaper,
@@ -278,7 +278,7 @@ def _opened(path: Path, obj: Object) -> Iterator[tuple[BinaryIO, os.stat_result]
             before = os.fstat(file.fileno())
             if before.st_size != obj.size_bytes:
                 raise SourceChanged(
-                    f"{_shown(path)} has {before.st_size} bytes now, it had {obj.size_bytes}.", "Send it again when it no longer changes."
+                    f"{names.shown(path)} has {before.st_size} bytes now, it had {obj.size_bytes}.", "Send it again when it no longer changes."
                 )
             yield file, before
     except OSError as error:
@@ -286,7 +286,7 @@ def _opened(path: Path, obj: Object) -> Iterator[tuple[BinaryIO, os.stat_result]
 
 
 def _unreadable(path: Path, error: OSError) -> UnreadableSource:
-    return UnreadableSource(f"{_shown(path)} cannot be read: {error.strerror}.", "See that it is there and readable, then send it again.")
+    return UnreadableSource(f"{names.shown(path)} cannot be read: {error.strerror}.", "See that it is there and readable, then send it again.")
 
 
 def _unchanged(archive: Archive, obj: Object, tier: Tier, version_id: str, path: Path, before: os.stat_result, sent: Digest) -> Digest:
@@ -298,7 +298,7 @@ def _unchanged(archive: Archive, obj: Object, tier: Tier, version_id: str, path:
         raise _unreadable(path, error) from error
     if sent.size_bytes != obj.size_bytes or _signature(before) != _signature(after):
         clear(archive, tier, obj.key, version_id)
-        raise SourceChanged(f"{_shown(path)} changed while it was sent.", "Send it again when it no longer changes.")
+        raise SourceChanged(f"{names.shown(path)} changed while it was sent.", "Send it again when it no longer changes.")
     return sent
 
 
@@ -421,7 +421,3 @@ def _pieces(file: BinaryIO, size: int, digester: Digester) -> Iterator[bytes]:
 
 def _signature(stat: os.stat_result) -> tuple[int, int, int, int]:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _shown(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

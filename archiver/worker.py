@@ -18,6 +18,7 @@ from archiver import (
     batch,
     changeover,
     chores,
+    closing,
     contents,
     drop,
     erasure,
@@ -26,10 +27,8 @@ from archiver import (
     plan,
     policy,
     recall,
-    reception,
     restore,
     snapshots,
-    transfer,
 )
 from archiver.archive import Archive, view
 from archiver.errors import Conflict, LedgerUnavailable, NotFound, StoreUnavailable
@@ -283,21 +282,13 @@ class Worker:
         return [lambda one=one: self._close(one) for one in due]  # type: ignore[misc]
 
     def _close(self, dataset_id: int) -> bool:
-        """Write a dataset's manifest, have it proven, and close it; cut short anywhere, the same again does the rest."""
         try:
             none_left, moved = snapshots.settle(self.archive, dataset_id)
             if not none_left:
                 return moved  # what they have become, or their end, is waited for
-            manifest = reception.prepare_close(self.archive, dataset_id)
-            if manifest is not None:
-                with self.archive.ledger.read() as tx:
-                    arrival = tx.transfer(manifest)
-                if transfer.run(self.archive, arrival).state is not TransferState.PROVEN:
-                    return False  # why stands in the transfer; it is tried again
-            reception.close(self.archive, dataset_id)
+            return closing.close(self.archive, dataset_id) is None  # else why stands in the transfer; it is tried again
         finally:
             self._lessee.give_back(datasets=[dataset_id])
-        return True
 
     def _alike(self, tx: Transaction, one: Transfer, begun: set[int]) -> list[Transfer]:
         """Small transfers that go with this one in a batch, where it is small itself and its tier has no cap."""
