@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pty
@@ -141,7 +142,22 @@ def test_a_path_that_is_no_text(archiver, env, tmp_path):
     assert archiver.content("r") == {b"\xff.dat": b"x"}
 
 
-@pytest.mark.long  # once, on a busy machine, the last run said that a file had failed; tests/service/test_send.py kills senders of the real archiver
+def test_half_a_body_of_a_sender_who_was_killed_is_nothing(archiver, env, folder):
+    (folder / "a").write_bytes(os.urandom(100))
+
+    def half(_method, path, handler):
+        if path.startswith("/store/"):
+            archiver.faults.remove(half)
+            handler.rfile = io.BytesIO(handler.rfile.read(50))  # then the connection ended
+        return False
+
+    archiver.faults.append(half)
+    done = run(env, folder)
+    assert done.returncode == 0, done.stderr
+    assert archiver.content() == {b"a": (folder / "a").read_bytes()}
+    assert archiver.bytes_in == 100
+
+
 def test_killed_again_and_again_nothing_is_sent_twice(archiver, env, folder):
     """kill -9 at the third whole body or part that comes, until it is through."""
     files = {f"small{number:03}": os.urandom(100) for number in range(30)} | {"large": os.urandom(1_500_000), "other": os.urandom(900_000)}

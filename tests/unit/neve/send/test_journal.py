@@ -123,3 +123,21 @@ def test_several_processes_write_at_once(tmp_path):
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     with Journal(tmp_path / "j", "x") as journal:
         assert len(list(journal.entries())) == 60
+
+
+def test_no_look_up_reads_more_than_it_asks_for(journal):
+    """What the database would do for each statement that a sending makes, or a sweep: never all rows of an archiver."""
+    said = []
+    journal._db.set_trace_callback(said.append)
+    journal.find(entry().source)
+    journal.of_file(1)
+    journal.settle([1], "received")
+    journal.settle_dataset(1, "received")
+    journal.forget([Path("/a")])
+    list(journal.entries(1, "received"))
+    journal._db.set_trace_callback(None)
+    statements = [statement for statement in said if statement.partition(" ")[0] in {"SELECT", "UPDATE", "DELETE"}]
+    plans = [" ".join(row[3] for row in journal._db.execute(f"EXPLAIN QUERY PLAN {statement}")) for statement in statements]
+    narrow = ("archiver=? AND path=?", "archiver=? AND file_id=?", "archiver=? AND dataset_id=?")
+    assert len(plans) == 6
+    assert [plan for plan in plans if not any(keys in plan for keys in narrow)] == []
