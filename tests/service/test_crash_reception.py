@@ -28,7 +28,26 @@ SENDING = (
     "transfer.verifying",
     "dataset.closing",
 )
-PROVING = ("s3.get_object", "transfer.proven", "s3.put_object", "transfer.planned", "transfer.copying", "transfer.verifying", "dataset.closed")
+PROVING = ("s3.get_object", "transfer.proven", "s3.put_object", "dataset.closed", "transfer.planned", "transfer.copying", "transfer.verifying")
+
+ANNOUNCING = (
+    "snapshot.sending",
+    "s3.create_multipart_upload",
+    "s3.list_parts",
+    "s3.complete_multipart_upload",
+    "snapshot.proving",
+)
+SHOWING = (
+    "s3.get_object",
+    "snapshot.showing",
+    "s3.copy_object",
+    "snapshot.clearing",
+    "s3.list_multipart_uploads",
+    "s3.delete_objects",
+    "snapshot.shown",
+)
+ENDING = ("snapshot.ending", "s3.delete_objects", "snapshot.ended")
+BECOMING = ("snapshot.promoted", "transfer.proven", "dataset.closed")
 
 
 def contents(chance: random.Random) -> dict[str, bytes]:
@@ -64,6 +83,44 @@ def test_killed_at_every_point_of_reception(doors):
         if not left:
             break
     assert left == set(), f"NEVE_SEED={seed}: not reached"
+
+
+@pytest.mark.parametrize(("announcing", "showing", "ending"), [(ANNOUNCING, SHOWING, ENDING), ((), (), BECOMING)], ids=["shown", "file"])
+def test_killed_at_every_point_of_a_snapshot(doors, announcing, showing, ending):
+    """What is shown is whole whenever it is looked at; at the end the file that came is there without its snapshot, the other's became a file."""
+    door: Door = doors(SETTINGS)
+    bench, chance = door.bench, random.Random(7)
+    tier = bench.archive.tiers["hot"]
+    grown = {"small.csv": chance.randbytes(3000), "large.dat": chance.randbytes(7 * MIB)}
+    folder = bench.write("growing", grown)
+    hit, stood = set(), dict.fromkeys(grown, 0)
+    with driver(bench, "httpx") as other:
+        for number, count in enumerate((2000, 6 * MIB), start=1):
+            at = START + timedelta(minutes=number)
+            for do, points in (("snapshot", announcing), ("work", showing)):
+                for point in points:
+                    if other.order(do, at, kill=[point, 1], folder=str(folder), bytes=count) == KILLED:
+                        hit.add(point)
+                    for path, whole in grown.items():
+                        stem, _, suffix = path.partition(".")
+                        shown = tier.newest(f"snow/saxs/2026/03/run1/{stem}.snapshot.{suffix}")
+                        lengths = {0 if shown is None else len(shown), stood[path]}
+                        assert lengths <= {stood[path], min(count, len(whole))}, (do, point, path)
+                        assert shown is None or shown == whole[: len(shown)], (do, point, path)
+                assert other.order(do, at, folder=str(folder), bytes=count) == 0
+            stood = {path: min(count, len(whole)) for path, whole in grown.items()}
+        final = {"small.csv": grown["small.csv"] + b"the end", **{f"{n}.bin": chance.randbytes(100) for n in range(4)}}
+        at += timedelta(minutes=1)
+        assert other.order("send", at, folder=str(bench.write("final", final))) == 0
+        for point in ending:
+            if other.order("work", at, kill=[point, 1]) == KILLED:
+                hit.add(point)
+        assert other.order("work", at) == 0
+        assert other.order("sweep", at) == 0
+        assert other.order("work", at) == 0
+    assert {*announcing, *showing, *ending} - hit == set(), "not reached"
+    bench.now = at
+    assert_sound(bench, {**final, "large.snapshot.dat": grown["large.dat"][: 6 * MIB]}, {"hot", "archive", "deep"})
 
 
 @pytest.mark.long

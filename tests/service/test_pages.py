@@ -441,6 +441,25 @@ def test_a_dataset_page_tells_copies_proofs_claims_and_history(site, alice):
     assert "In hot until 2026-04-29 12:00 UTC" in page
 
 
+def test_what_is_still_being_written_is_said_with_its_time_and_size(site, alice):
+    with site.bench.archive.ledger.begin("instrument/saxs") as tx:
+        dataset = tx.open_dataset("snow", "saxs", "growing", "snow/saxs/2026/03/growing", None, "instrument/saxs")
+        coming = {"coming_key": "x", "coming_mtime": tx.at}
+        row = tx.add_snapshot(dataset.id, b"<b>scan.h5", b"<b>scan.snapshot.h5", f"{dataset.prefix}/<b>scan.snapshot.h5", **coming)
+        tx.add_snapshot(dataset.id, b"log.csv", b"log.snapshot.csv", f"{dataset.prefix}/log.snapshot.csv", **{**coming, "coming_key": "y"})
+        at = tx.at.replace(hour=12, minute=3)
+        tx.update_snapshot(row, version_id="1", size_bytes=1_200_000_000, sha256="0" * 64, taken_at=at, proven_at=tx.at)
+    page = html.unescape(alice.get(f"datasets/{dataset.id}").text)
+    assert "Still being written" in page
+    assert f"<code><b>scan.snapshot.h5</code>, as of {at:%Y-%m-%d} 12:03 UTC, 1.2 GB" in page
+    assert "<b>" not in alice.get(f"datasets/{dataset.id}").text, "a name is no markup"
+    assert "log.snapshot.csv" not in page, "nothing of it is proven yet"
+    with site.bench.archive.ledger.begin() as tx:
+        for one in tx.snapshots([dataset.id]):
+            tx.forget_snapshot(one, "ended", "a test is over")
+    assert "Still being written" not in alice.get(f"datasets/{dataset.id}").text
+
+
 @pytest.mark.parametrize(
     "path", ["nothing", "datasets/999999", "datasets/x", "datasets/0", "?cursor=rubbish", "?colour=blue", "?tier=cold", "static/x"]
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from fixtures.archive import Bench, settings_toml
 from fixtures.place import Who
@@ -15,12 +17,15 @@ from fixtures.processes import wait_until
 from fixtures.store import S3Store
 from typer.testing import CliRunner
 
-from archiver import anchors, asking, describe, erasure, hold, notices, quotes, restore
+from archiver import anchors, asking, describe, erasure, hold, notices, quotes, restore, snapshots, upload
 from archiver.check import check
 from archiver.cli import cli
 from archiver.errors import LedgerUnavailable, NotFound, OverQuota
+from archiver.keys import Sender
 from archiver.ledger.browse import Query
 from archiver.model import ErasureState, RestoreState
+from archiver.snapshots import Cut
+from archiver.upload import Sent, Wanted
 from archiver.worker import Worker
 
 ODD = "new\nline é.txt"
@@ -67,6 +72,41 @@ def test_a_datasets_life_on_postgresql(pg_bench: Bench):
     bench.turn(hours=2)
     bench.settle()
     assert "hot" not in bench.tiers(dataset, "big")
+    assert check(bench.archive) == []
+
+
+def test_a_growing_file_on_postgresql(pg_bench: Bench):
+    """Announced, shown, replaced, given up, ended by its file; what is left becomes a file."""
+    bench, sender = pg_bench, Sender("instrument/saxs", "saxs", ("snow",))
+    dataset = upload.open_dataset(bench.archive, sender, "run1", None, None)
+
+    def take(path: bytes, content: bytes, told: bytes) -> None:
+        (item,) = snapshots.begin(bench.archive, sender, dataset.id, [Cut(path, len(content), str(content), bench.now, bench.now)])
+        assert item.put is not None
+        assert item.snapshot_id is not None
+        httpx.put(item.put.url, headers=item.put.headers, content=content).raise_for_status()
+        said = snapshots.Sent(item.snapshot_id, hashlib.sha256(told).hexdigest())
+        assert snapshots.done(bench.archive, sender, dataset.id, [said]) == {item.snapshot_id: "verifying"}
+        bench.settle()
+
+    for path in (b"a", b"b"):
+        take(path, b"1", b"1")
+        take(path, b"12", b"12")
+        take(path, b"123", b"wrong")
+    snapshots.sweep(bench.archive)
+    with bench.archive.ledger.read() as tx:
+        assert [(one.path_raw, one.size_bytes, one.state) for one in tx.snapshots([dataset.id])] == [(b"a", 2, "shown"), (b"b", 2, "shown")]
+        assert tx.snapshot_bytes() == 4
+    (item,) = upload.begin(bench.archive, sender, dataset.id, [Wanted(b"a", 4, bench.now, "m")])
+    assert item.put is not None
+    assert item.file_id is not None
+    httpx.put(item.put.url, headers=item.put.headers, content=b"1234").raise_for_status()
+    upload.done(bench.archive, sender, dataset.id, [Sent(item.file_id, hashlib.sha256(b"1234").hexdigest())])
+    upload.close(bench.archive, sender, dataset.id)
+    bench.settle()
+    with bench.archive.ledger.read() as tx:
+        assert tx.dataset(dataset.id).state == "closed"
+        assert {f.path: f.size_bytes for f in tx.files(dataset.id)} == {"a": 4, "b.snapshot": 2}
     assert check(bench.archive) == []
 
 

@@ -6,6 +6,7 @@ store or disk that are not there drop it, with the reason, and the next turn tak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -105,8 +106,9 @@ class Growing:
         for known in (self._tried, self._marks, self._said, self.taken):
             for name in gone:
                 known.pop(name, None)
-        due = [row for row in rows.values() if now - self._tried.get(row.name, -self._every_s + now) >= self._every_s and self._grows(row)]
-        return min(due, key=lambda row: self._tried.get(row.name, 0.0), default=None)
+        last = {name: self._tried.get(name, -math.inf) for name in rows}
+        due = [row for row in rows.values() if now - last[row.name] >= self._every_s and self._grows(row)]
+        return min(due, key=lambda row: last[row.name], default=None)
 
     def _grows(self, row: Row) -> bool:
         wanted = self._match is None or self._match.match(row.name.rpartition(b"/")[2])

@@ -147,7 +147,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path):
 def test_a_file_written_with_swmr_is_taken_while_it_is_written(tmp_path, monkeypatch, name):
     """The snapshot opens as any file, and its rows are a beginning of the truth; ten of them, one after the other."""
     path = tmp_path / "scan.h5"
-    with subprocess.Popen([sys.executable, WRITER, path], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen([sys.executable, WRITER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         try:
             assert writer.stdout.readline() == "ready\n"
             with pytest.raises(OSError, match="already open for write"):
