@@ -294,6 +294,42 @@ def test_a_true_file_keeps_its_name_and_a_snapshot_makes_way(door: Door):
     assert check(bench.archive) == []
 
 
+def test_one_that_is_left_in_a_closed_dataset_is_said_and_ends(door: Door):
+    """Another sender announces it between the manifest and the close."""
+    bench = door.bench
+    dataset = bench.ingest("run1", {"f": b"f"})
+    client = door.client()
+    assert taken(client, dataset.id, "log", b"a\n")["dataset_id"] != dataset.id
+    with bench.archive.ledger.begin() as tx:
+        row = tx.snapshot_of(dataset.id + 1, b"log")
+        tx.add_snapshot(dataset.id, b"x", b"x.snapshot", f"{PREFIX}/x.snapshot", coming_key=f"{names.SNAPSHOTS}x", coming_mtime=tx.at)
+    assert row is not None
+    said = f"saxs/run1: a snapshot stands at {PREFIX}/x.snapshot, though the dataset is closed"
+    assert said in check(bench.archive)
+    bench.settle()
+    assert check(bench.archive) == []
+    with bench.archive.ledger.read() as tx:
+        assert tx.snapshots([dataset.id]) == []
+        assert [one.state for one in tx.snapshots([dataset.id + 1])] == [SnapshotState.SHOWN]
+
+
+def test_an_empty_one_and_odd_names(door: Door):
+    client = door.client()
+    dataset = opened(client)
+    shown = {}
+    for path, content in (("empty", b""), ("new\nline é.h5", b"odd"), (".hidden", b"h"), ("a.tar.gz", b"t")):
+        item = taken(client, dataset, path, content)
+        shown[item["path"]] = content
+        door.settle()
+    assert set(shown) == {"empty.snapshot", "new\nline é.snapshot.h5", ".hidden.snapshot", "a.tar.snapshot.gz"}
+    stood = stands(door.bench)
+    assert sorted(stood.values()) == sorted(shown.values())
+    assert {"empty.snapshot", ".hidden.snapshot", "a.tar.snapshot.gz"} <= set(stood)
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    assert state_of(door.bench, dataset) == (DatasetState.CLOSED, dict.fromkeys(shown, "received"))
+
+
 def test_what_is_nobodys_at_its_place_is_left_alone(door: Door):
     client, tier = door.client(), door.bench.archive.tiers["hot"]
     tier.put_text(f"{PREFIX}/log.snapshot", "somebody's")

@@ -27,7 +27,7 @@ def why_not(path: Path) -> str:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
     try:
         ended = subprocess.run(
-            [sys.executable, "-c", _ASK, str(path)], env=env, capture_output=True, text=True, errors="replace", timeout=_LONGEST_S, check=False
+            [sys.executable, "-P", "-c", _ASK, str(path)], env=env, capture_output=True, text=True, errors="replace", timeout=_LONGEST_S, check=False
         )
     except subprocess.TimeoutExpired:
         return f"reading it took longer than {_LONGEST_S:.0f} seconds"

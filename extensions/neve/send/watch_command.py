@@ -66,7 +66,7 @@ def watch_command(
             why = "could not be read as a journal; a new one begins"
             tell(Event("skipped", {"source": shown(journal.laid_aside), "reason": why, "failed": False}))
         jobs, reports, snapshots = (ThreadPoolExecutor(1, f"neve-{what}") for what in ("job", "report", "snapshot"))
-        spool = Path(agent.snapshot_spool) if agent.snapshot_spool else own.with_suffix(".snapshots")
+        spool = (Path(agent.snapshot_spool) if agent.snapshot_spool else own.parent) / f"{own.name}.snapshots"  # nobody else's: it is cleared
         watch = Watch(agent, reception, journal, sightings, jobs=jobs, reports=reports, snapshots=snapshots, spool=spool, tell=tell)
         _end_on_signals()
         try:
