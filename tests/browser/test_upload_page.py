@@ -235,14 +235,29 @@ def test_what_is_refused_is_told_and_removed_and_the_rest_is_kept(alice, door: D
     (gone / "gone.txt").unlink()
     press(alice, "Send")
     alice.get_by_text("The browser cannot read this file any more").wait_for()
-    press(alice, "Remove unwanted.bin")
+    press(alice, "Remove: unwanted.bin")
     slow.end()
     with door.working():
         ended(alice, "1 was not received.")
         assert "stays open" in alice.locator("#end-state").inner_text()
-        press(alice, "Remove gone.txt")
+        press(alice, "Remove: gone.txt")
         alice.get_by_text("The dataset is closed.").wait_for()
     assert content(door, "some")["good.txt"] == b"good"
+    assert list(door.bench.archive.tiers["hot"].uploads()) == []
+
+
+def test_a_sending_is_cancelled_and_leaves_nothing_behind(alice, door: Door, tmp_path):
+    slow = Slow(alice)
+    fill(alice, "never-mind")
+    choose(alice, large(tmp_path / "a.bin", 6.5))
+    with alice.expect_response(takes_a_part):
+        press(alice, "Send")
+    press(alice, "Cancel")
+    press(alice, "Cancel the sending")
+    alice.locator("#upload[data-phase=empty]").wait_for()
+    slow.end()
+    assert alice.get_by_label("Dataset", exact=True).is_enabled()
+    assert content(door, "never-mind") == {}
     assert list(door.bench.archive.tiers["hot"].uploads()) == []
 
 

@@ -114,7 +114,7 @@ by("ask").addEventListener("close", async () => {
   if (by("ask").returnValue !== "cancel") return;
   await sending.cancel();
   reorder();
-  if (sending.items.size === 0) enter("empty");
+  if (sending.items.size === 0) beginAnew();
 });
 by("more").addEventListener("click", () => {
   shown += AT_ONCE;
@@ -122,8 +122,16 @@ by("more").addEventListener("click", () => {
 });
 
 addEventListener("beforeunload", (event) => {
-  if (phase === "running" || phase === "paused") event.preventDefault();
+  if (phase === "running" || (phase === "paused" && !sending.settled)) event.preventDefault();
 });
+
+// Nothing is left in the list: another dataset may be named.
+function beginAnew() {
+  sending.dataset = null;
+  history.replaceState(null, "", location.pathname);
+  hideNotice();
+  enter("empty");
+}
 
 // What happens
 
@@ -183,7 +191,6 @@ function finished(state) {
     }),
   );
   by("end").hidden = false;
-  by("end").focus();
   say(`${by("end-title").textContent}. ${by("end-counts").textContent}`);
 }
 
@@ -363,7 +370,7 @@ function buttons(item) {
     button("remove", async () => {
       if (!(await sending.remove(item))) notice("why_sent");
       reorder();
-      if (sending.items.size === 0 && phase !== "running") enter("empty");
+      if (sending.items.size === 0 && phase !== "running") beginAnew();
     });
   }
   return made;
