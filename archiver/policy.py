@@ -296,13 +296,23 @@ def _copy_on(view: View, settings: Settings, now: datetime) -> Decision:
     rules = settings.rules_for(view.dataset.project, view.dataset.instrument)
     received = {f.object_id: f.size_bytes for f in view.files if f.state is FileState.RECEIVED}
     aged = {claim.tier for claim in age_claims(view.dataset, settings, now)}
+    under_way: dict[int, dict[str, Transfer]] = {}
+    for transfer in view.transfers:
+        under_way.setdefault(transfer.object_id, {})[transfer.tier] = transfer
     for obj in view.objects:
         if obj.id not in received:
             continue
         bundled = {name for name, tier in settings.tiers.items() if tier.bundles and received[obj.id] < rules.bundle_below_bytes}
         have = {c.tier for c in view.copies_by_object.get(obj.id, ())}
-        _supply(decision, view, settings, obj, aged - bundled - have, {}, {tr.tier: tr for tr in view.transfers if tr.object_id == obj.id})
+        _supply(decision, view, settings, obj, aged - bundled - have, {}, under_way.get(obj.id, {}))
     return decision
+
+
+def copies_on(dataset: Dataset, largest_bytes: int, settings: Settings, now: datetime) -> bool:
+    """Whether a file of this size, and so any of an open dataset whose largest it is, is copied on before the dataset closes."""
+    below = settings.rules_for(dataset.project, dataset.instrument).bundle_below_bytes
+    tiers = {claim.tier for claim in age_claims(dataset, settings, now)} - {HOT}
+    return any(not settings.tiers[name].bundles or largest_bytes >= below for name in tiers)
 
 
 def _supply(

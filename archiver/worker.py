@@ -36,7 +36,7 @@ from archiver.guards import Guard
 from archiver.lease import Lessee
 from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
-from archiver.model import DropState, RecallState, Transfer, TransferState
+from archiver.model import DatasetState, DropState, RecallState, Transfer, TransferState
 from archiver.storage import Vanished
 
 log = logging.getLogger(__name__)
@@ -153,6 +153,9 @@ class Worker:
             if not tx.take_look(dataset_id):
                 return  # another worker plans it, or has
             tx.lapse_holds(dataset_id)
+            if self._only_grows(tx, dataset_id):
+                tx.update_dataset(dataset_id, look_at=None)
+                return
             seen = view(tx, dataset_id)
             decision = policy.decide(seen, archive.settings, tx.at)
             if tx.note(guards.HOLD) is not None:  # as if all were claimed still; `archiver release` has every dataset looked at again
@@ -184,6 +187,13 @@ class Worker:
         if decision.stub or decision.unstub:
             with archive.ledger.begin() as tx:
                 tx.look(dataset_id)
+
+    def _only_grows(self, tx: Transaction, dataset_id: int) -> bool:
+        """Whether a dataset is open, and nothing is done with its files before it closes: then they are not read one by one with each that comes."""
+        dataset = tx.dataset(dataset_id)
+        if dataset.state is not DatasetState.OPEN or tx.claims(dataset_id):
+            return False
+        return not policy.copies_on(dataset, tx.largest_received(dataset_id), self.archive.settings, tx.at)
 
     def _recalls(self) -> list[Callable[[], bool]]:
         held = recall.held_back(self.archive)

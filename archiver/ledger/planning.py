@@ -76,6 +76,12 @@ class Planning(Base):
         selects.append(sa.select(e.dataset_id).where(e.dataset_id.in_(ids), e.state.in_([model.ErasureState.ERASING, model.ErasureState.ERASED])))
         return set(self.connection.execute(sa.union(*selects)).scalars())
 
+    def largest_received(self, dataset_id: int) -> int:
+        """Bytes of the largest file of a dataset that is received."""
+        c = t.file.c
+        select = sa.select(sa.func.max(c.size_bytes)).where(c.dataset_id == dataset_id, c.state == model.FileState.RECEIVED)
+        return int(self.connection.execute(select).scalar() or 0)
+
     def alike(self, dataset_ids: Iterable[int], tiers: Sequence[str]) -> dict[int, list[Alike]]:
         """The objects of these datasets, those alike together. A dataset with an object in more than one bundle is left out."""
         ids = list(dataset_ids)

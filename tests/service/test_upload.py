@@ -13,9 +13,11 @@ import httpx
 import pytest
 from fixtures.door import Door
 
-from archiver import closing, erasure, formats, names
+from archiver import closing, erasure, formats, names, worker
 from archiver.check import check
+from archiver.ledger import Transaction
 from archiver.model import DatasetState
+from archiver.policy import View
 from archiver.storage import Tier
 
 MIB = 2**20
@@ -294,6 +296,40 @@ def test_no_room_is_said_with_when_to_come_back_and_ends_when_there_is(doors):
     assert client.post(f"datasets/{dataset}/uploads", json=wanted).status_code == 200
     checks = httpx.get(f"{door.url}/health").json()["checks"]
     assert next(check for check in checks if check["name"] == "room")["ok"]
+
+
+def test_an_open_dataset_is_read_whole_only_when_something_of_it_is_copied_on(doors, monkeypatch: pytest.MonkeyPatch):
+    """With each file that comes it would cost more than the one before."""
+    door = doors(archive={"bundles": True}, deep={"bundles": True})
+    seen: list[int] = []
+    plain = worker.view
+
+    def counted(tx: Transaction, dataset_id: int) -> View:
+        seen.append(dataset_id)
+        return plain(tx, dataset_id)
+
+    monkeypatch.setattr(worker, "view", counted)
+    client = door.client()
+    dataset = opened(client)
+    for number in range(3):
+        sent(client, dataset, f"small{number}", secrets.token_bytes(100))
+        door.settle()
+    assert seen == []
+    sent(client, dataset, "large", secrets.token_bytes(MIB))
+    door.settle()
+    assert set(seen) == {dataset}
+    assert state_of(door, dataset) == (DatasetState.OPEN, False)
+    with door.bench.archive.ledger.read() as tx:
+        assert {(copy.key.rpartition("/")[2], copy.tier) for copy in tx.copies(dataset) if copy.tier != "hot"} == {
+            ("large", "archive"),
+            ("large", "deep"),
+        }
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    with door.bench.archive.ledger.read() as tx:
+        bundles = {copy.tier for copy in tx.copies(dataset) if copy.key.endswith(".tar")}
+    assert bundles == {"archive", "deep"}
+    assert check(door.bench.archive) == []
 
 
 def test_reports_are_kept_for_admins(door: Door):
