@@ -47,7 +47,7 @@ class Identity:
     """Who asks. `name` is the hub's user name, for a hub service `service/NAME` (no user name has a slash).
 
     `projects`: names of the groups, each of which is a project if the ledger knows one of that name; None: every project.
-    `scopes`: those of ours that the token carries.
+    `scopes`: those of ours that the token carries. `public`: projects whose data all who are signed in may read.
     """
 
     name: str
@@ -55,9 +55,19 @@ class Identity:
     projects: tuple[str, ...] | None
     scopes: frozenset[str]
     kind: Literal["user", "service"]
+    public: tuple[str, ...] = ()
+
+    @property
+    def readable(self) -> tuple[str, ...] | None:
+        """Projects whose data may be read: one's own and what is public; None: every project."""
+        return None if self.projects is None else tuple(dict.fromkeys((*self.projects, *self.public)))
 
     def sees(self, project: str) -> bool:
         """Whether this project's data may be shown."""
+        return self.belongs(project) or project in self.public
+
+    def belongs(self, project: str) -> bool:
+        """Whether it is one of one's own projects, of which one may say and change something."""
         return self.projects is None or project in self.projects
 
     def need(self, scope: str) -> None:

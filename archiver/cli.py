@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -32,9 +33,9 @@ from archiver.commands import rereading as rereading_command
 from archiver.commands import restores as restore_commands
 from archiver.commands.context import Common, Json, Now, archive_of, out, print_json, settings_of
 from archiver.doctor import examine
-from archiver.errors import PublicError
+from archiver.errors import PublicError, WrongUse
 from archiver.ledger import Ledger
-from archiver.ledger.browse import Query
+from archiver.ledger.searching import Query
 from archiver.rebuild import rebuild
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps copies true to claims, and proves it.")
@@ -322,10 +323,26 @@ def projects_list(context: typer.Context, as_json: Json = False) -> None:
     with archive_of(context).ledger.read() as tx:
         found = tx.projects()
     if as_json:
-        print_json([{"name": p.name, "title": p.title} for p in found])
+        print_json([{"name": p.name, "title": p.title, "public_after": describe.time(p.public_after)} for p in found])
         return
     for p in found:
-        out.print(f"{p.name}  {p.title}", markup=False)
+        public = f"  public after {p.public_after:%Y-%m-%d %H:%M} UTC" if p.public_after else ""
+        out.print(f"{p.name}  {p.title}{public}", markup=False)
+
+
+@projects_cli.command("public")
+def projects_public(
+    context: typer.Context,
+    name: str,
+    after: Annotated[datetime | None, typer.Option(help="A day (from its beginning, UTC) or a time.")] = None,
+    never: Annotated[bool, typer.Option("--never", help="Its data are its members' alone, from now on.")] = False,
+) -> None:
+    """Say from when on all who are signed in may read a project's data; only its members change what is said of it."""
+    if (after is None) != never:
+        raise WrongUse("Either `--after DATE` or `--never` has to be said.", "Give one of the two.")
+    with archive_of(context).ledger.begin() as tx:
+        tx.make_public(name, None if after is None else after.replace(tzinfo=UTC))
+    out.print(f"{name}: " + ("its members' alone" if after is None else f"public after {after:%Y-%m-%d %H:%M} UTC"), markup=False)
 
 
 def main() -> NoReturn:

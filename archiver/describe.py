@@ -22,8 +22,11 @@ def time(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> list[Document]:
-    """A page of datasets, with what they are claimed for and where they have a full set of copies; a few queries for all."""
+def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, own: Sequence[str] | None = None) -> list[Document]:
+    """A page of datasets, with what they are claimed for and where they have a full set of copies; a few queries for all.
+
+    `own`: the asker's projects (None: all). What people do with the data of others, which are public, is told without their names and reasons.
+    """
     ids = [d.id for d in page]
     full: dict[int, set[str]] = {i: set() for i in ids}
     counts = {d.id: d.file_count for d in page}
@@ -39,8 +42,10 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
     growing: dict[int, list[Document]] = {i: [] for i in ids}
     for one in tx.snapshots([d.id for d in page if d.state is DatasetState.OPEN]):
         growing[one.dataset_id] += snapshots([one])
+    tags, comments, public = tx.tags_of(ids), tx.comment_counts(ids), set(tx.public_projects())
     found = []
     for d in page:
+        inside = own is None or d.project in own
         tiers = [name for name in settings.tiers if name in full[d.id]]
         nearest = tiers[0] if tiers else None
         by_age = policy.age_claims(d, settings, tx.at) if d.state is DatasetState.CLOSED else []
@@ -68,11 +73,23 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset]) -> li
                 "readable": "never" if d.state is DatasetState.ERASED else _readable(nearest, tiers, settings),
                 "back_within_s": int(policy.promise(nearest, settings).total_seconds()),
                 "claims": [{"tier": c.tier, "kind": "age", "until": time(c.until), "user": None, "reason": "age"} for c in by_age]
-                + [{"tier": c.tier, "kind": c.kind, "until": time(c.until), "user": c.user, "reason": c.reason} for c in claims[d.id]],
-                "restore": progress.get(d.id),
+                + [
+                    {
+                        "tier": c.tier,
+                        "kind": c.kind,
+                        "until": time(c.until),
+                        "user": c.user if inside else None,
+                        "reason": c.reason if inside else c.kind,
+                    }
+                    for c in claims[d.id]
+                ],
+                "restore": progress.get(d.id) if inside else None,
                 "problem": problems.get(d.id),
                 "snapshots": growing[d.id],
                 "stub": d.stub_at is not None,
+                "tags": tags[d.id],
+                "comments": comments.get(d.id, 0),
+                "public": d.project in public,
             }
         )
     return found

@@ -110,6 +110,22 @@ class Conflict(PublicError):
     status = 409
 
 
+class ColdData(PublicError):
+    """Only a copy that must be brought back first is left."""
+
+    code = "cold-data"
+    title = "It must be brought back first"
+    status = 409
+
+
+class TooMany(PublicError):
+    """More at once than one user may have."""
+
+    code = "too-many"
+    title = "Too many at once"
+    status = 429
+
+
 class OverQuota(PublicError):
     """More would be restored or held at once than a user or project may."""
 

@@ -1,7 +1,8 @@
 """Location records: for each dataset and tier one small object that says which versions there are its proven copies.
 
 Law 6, rule 11: with manifests and these the ledger can be made again from the stores alone. A record is written after copies are
-proven and before one goes; a copy whose drop is checked is in it no more. Each lies in the bucket it tells of, class STANDARD.
+proven and before one goes; a copy whose drop is checked is in it no more. Each lies in the bucket it tells of, class STANDARD. What people say of
+the dataset, which changes as long as they do, stands in it too: the manifest never changes.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def write(archive: Archive, dataset_id: int, tier: str) -> None:
         going = {d.copy_id for d in tx.drops(dataset_id) if d.state is DropState.CHECKED}
         copies = [c for c in tx.copies(dataset_id, tier) if c.id not in going]
         objects = {o.id: o for o in tx.objects(dataset_id)}
+        remarks = tx.remarks(dataset_id)
         at = tx.at
     said = {
         "neve_location": 1,
@@ -71,7 +73,8 @@ def write(archive: Archive, dataset_id: int, tier: str) -> None:
             }
             for c in sorted(copies, key=lambda c: c.key)
         ],
+        **({"remarks": {"at": at.isoformat(), **remarks}} if any(remarks.values()) else {}),
     }
     version_id = archive.tiers[tier].put_text(names.location_key(dataset.prefix), json.dumps(said, ensure_ascii=False, sort_keys=True))
     with archive.ledger.begin() as tx:
-        tx.located(dataset_id, tier, version_id, [c.id for c in copies])
+        tx.located(dataset_id, tier, version_id, [c.id for c in copies], whole=tx.remarks(dataset_id) == remarks)

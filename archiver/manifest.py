@@ -47,6 +47,7 @@ def body(tx: Transaction, dataset_id: int) -> bytes:
     members: dict[int, list[Member]] = {}
     for member in tx.members(dataset.id):
         members.setdefault(member.bundle_id, []).append(member)
+    parents = tx.datasets_numbered({parent_id for _, parent_id in tx.parents([dataset.id])})
     follows = tx.dataset(dataset.follows_id).full_name if dataset.follows_id is not None else None
     described = {
         "neve_manifest": 1,
@@ -57,6 +58,7 @@ def body(tx: Transaction, dataset_id: int) -> bytes:
             "name": dataset.name,
             "prefix": dataset.prefix,
             "metadata": dataset.metadata,
+            **({"derived_from": sorted(parent.full_name for parent in parents.values())} if parents else {}),
         },
         "files": [
             {

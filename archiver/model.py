@@ -265,6 +265,7 @@ class Project:
     name: str
     title: str
     created_at: datetime
+    public_after: datetime | None = None  # from then on all who are signed in may read its data
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,18 @@ class Instrument:
     projects: Sequence[str] = ()
     seen_at: datetime | None = None
     report: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Comment:
+    """What a person says of a dataset; plain text."""
+
+    id: int
+    dataset_id: int
+    user: str
+    text: str
+    created_at: datetime
+    changed_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -320,6 +333,7 @@ class Dataset:
     opened_by: str | None = None  # the sender whose it is while open (`instrument/NAME`, or a user); None: the archiver itself
     closing_at: datetime | None = None  # since when it shall close; nothing new is added
     stale_at: datetime | None = None  # since when its own metadata are older than its files'; they are derived anew
+    place: int = 0  # among all datasets, by time (ledger/indexing.py)
 
     @property
     def full_name(self) -> str:

@@ -332,16 +332,20 @@ def views(
             yield view(tx, dataset.id), {}
 
 
-def at_rest(tx: Transaction, settings: Settings, dataset_ids: Iterable[int]) -> dict[int, datetime | None]:
-    """Those of these datasets with which nothing is to be done now, and when each must be looked at again; its files are not read one by one."""
+def at_rest(tx: Transaction, settings: Settings, dataset_ids: Iterable[int]) -> dict[int, tuple[datetime | None, str | None]]:
+    """Those of these datasets with which nothing is to be done now: when each must be looked at again, and its nearest tier.
+
+    Its files are not read one by one.
+    """
     ids = list(dataset_ids)
     quiet = set(ids) - tx.busy(ids)
     closed = {i: d for i, d in tx.datasets_numbered(quiet).items() if d.state is DatasetState.CLOSED}
     found = {}
     for number, groups in tx.alike(closed, list(settings.tiers)).items():
-        decision = policy.decide(_summary(closed[number], groups)[0], settings, tx.at)
+        seen = _summary(closed[number], groups)[0]
+        decision = policy.decide(seen, settings, tx.at)
         if not (decision.transfers or decision.drops or decision.stub or decision.unstub):
-            found[number] = decision.look_at
+            found[number] = decision.look_at, policy.nearest(seen, settings)
     return found
 
 

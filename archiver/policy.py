@@ -130,6 +130,16 @@ class Decision:
     look_at: datetime | None = None  # when this could come out differently by time alone
 
 
+def nearest(view: View, settings: Settings, going: Collection[int] = ()) -> str | None:
+    """The nearest tier with a full set of copies; those `going`, by number, do not count."""
+    counted = [c for c in view.copies if c.id not in going]
+    held = {name: {c.object_id for c in counted if c.tier == name} for name in settings.tiers}
+    for name, objects in held.items():
+        if view.files and all(f.object_id in objects or not objects.isdisjoint(view.bundles_of.get(f.object_id, ())) for f in view.files):
+            return name
+    return None
+
+
 def born(dataset: Aged, settings: Settings) -> datetime:
     """When a dataset's age counts from: never later than received (Law 5)."""
     if settings.policy.age_from == "acquired" and dataset.acquired_at is not None:

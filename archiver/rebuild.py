@@ -30,7 +30,8 @@ REBUILT = "rebuilt-at"
 CANNOT_KNOW = (
     "erasures that waited for a second admin: ask for them again",
     "holds and pending restores: ask their users; what is in hot stays there until drops are released",
-    "quotas, titles of projects and instruments, and who wants notices",
+    "quotas, titles of projects and instruments, when a project's data become public, and who wants notices",
+    "tags and comments of the last minutes before the loss, and of datasets that were still open; who removed or changed a comment",
     "datasets that were still open: their files are reported as foreign objects; receive them again",
     "events after the last anchor: chains go on from there, and say so",
     "metadata that were read again after a dataset closed: they are as its manifest has them, and are read again in their turn",
@@ -77,6 +78,7 @@ def rebuild(archive: Archive, progress: Callable[[str], None] = lambda _name: No
     report = Report()
     heads = _heads(archive, report)
     follows: dict[str, str] = {}
+    made_of: dict[str, list[str]] = {}
     stones = tombstones.read(archive, report.problems.append)
     for prefix, revisions in _prefixes(archive).items():
         manifest, body = _manifest(archive, prefix, revisions, report)
@@ -87,8 +89,10 @@ def rebuild(archive: Archive, progress: Callable[[str], None] = lambda _name: No
         progress(name)
         if described.get("follows"):
             follows[name] = described["follows"]
+        if described.get("derived_from"):
+            made_of[name] = described["derived_from"]
         _dataset(archive, manifest, body, heads.get(name), stones.get(prefix, []), report)
-    _link(archive, follows)
+    _link(archive, follows, made_of, report)
     return report
 
 
@@ -150,13 +154,17 @@ def _is_recorded(archive: Archive, tier: str, prefix: str, key: str, body: bytes
 
 def _record(tier: Tier, prefix: str) -> dict[str, dict[str, Any]]:
     """A dataset's location record in a tier, by key; empty when there is none that can be read."""
+    return {copy["key"]: copy for copy in _record_of(tier, prefix).get("copies", ())}
+
+
+def _record_of(tier: Tier, prefix: str) -> dict[str, Any]:
     try:
         said = json.loads(tier.newest(names.location_key(prefix)) or b"")
     except ValueError:
         return {}
     if said.get("neve_location") != 1 or (said.get("prefix"), said.get("tier")) != (prefix, tier.name):
         return {}
-    return {copy["key"]: copy for copy in said["copies"]}
+    return dict(said)
 
 
 def _dataset(
@@ -172,6 +180,7 @@ def _dataset(
         dataset_id = objects[0].dataset_id
         if head is not None:
             tx.continue_chain(dataset_id, head.seq, head.hash, head.day, head.anchor_sha256)
+        _remarks(tx, archive, prefix, dataset_id)
         tx.event(dataset_id, "dataset.rebuilt", {"manifest_sha256": hashlib.sha256(body).hexdigest()})
         for stone in stones:
             tombstones.replay(tx, dataset_id, stone)
@@ -193,6 +202,15 @@ def _dataset(
             for obj in objects
             if obj.id not in condemned and not tx.copies_with(obj.id)
         ]
+
+
+def _remarks(tx: Transaction, archive: Archive, prefix: str, dataset_id: int) -> None:
+    """Tags and comments, from the newest location record that tells of them."""
+    told = [said for tier in archive.tiers.values() if (said := _record_of(tier, prefix).get("remarks")) is not None]
+    if told:
+        newest = max(told, key=lambda said: str(said["at"]))
+        comments = [(c["user"], c["text"], datetime.fromisoformat(c["created_at"]), _time(c.get("changed_at"))) for c in newest["comments"]]
+        tx.again_remarks(dataset_id, newest["tags"], comments)
 
 
 def _rows(
@@ -324,13 +342,19 @@ def _heads(archive: Archive, report: Report) -> dict[str, _Head]:
     return heads
 
 
-def _link(archive: Archive, follows: Mapping[str, str]) -> None:
-    """Say again which dataset continues which."""
+def _link(archive: Archive, follows: Mapping[str, str], made_of: Mapping[str, Sequence[str]], report: Report) -> None:
+    """Say again which dataset continues which, and which was made of which."""
     with archive.ledger.begin("rebuild") as tx:
         for name, before in follows.items():
             first, second = (tx.dataset_named(*full.split("/", 1)) for full in (before, name))
             if first is not None and second is not None:
                 tx.update_dataset(second.id, follows_id=first.id)
+        for name, parents in made_of.items():
+            made = tx.dataset_named(*name.split("/", 1))
+            found = {parent: tx.dataset_named(*parent.split("/", 1)) for parent in parents}
+            report.problems += [f"{name}: it was made of {parent}, which is not there" for parent, there in found.items() if there is None]
+            if made is not None and not tx.parents([made.id]):
+                tx.derive(made.id, [there.id for there in found.values() if there is not None])
 
 
 def _time(text: str | None) -> datetime | None:

@@ -251,6 +251,10 @@ class ApiSettings(Section):
     identity_seconds: int = Field(
         30, ge=1, le=60, description="How long the hub's answer about a token is believed; revoked rights last this much longer."
     )
+    link_valid: timedelta = Field(
+        timedelta(hours=12), ge=timedelta(minutes=1), le=timedelta(days=7), description="How long a link to a file of the store can be used."
+    )
+    downloads_at_once: int = Field(4, ge=1, le=100, description="Answers that stream data to one user at once.")
     session_hours: int = Field(12, ge=1, le=336, description="Longest time between two sign-ins of a browser.")
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from archiver import arrivals, incoming, names, obstacles, policy, transfer
+from archiver import arrivals, incoming, names, obstacles, policy, remark, transfer
 from archiver.archive import Archive
 from archiver.errors import ChecksumMismatch, Conflict, ForeignObject, NotAllowed, NotFound, ReceptionFull, WrongUse
 from archiver.flow import Looked, ahead
@@ -74,8 +74,21 @@ class _Step:
     parts: dict[int, Part] = field(default_factory=dict)
 
 
-def open_dataset(archive: Archive, sender: Sender, name: str, project: str | None, instrument: str | None) -> Dataset:
-    """The dataset of this name, opened when there is none. Raises `NotFound`, `NotAllowed`, `WrongUse`."""
+def open_dataset(
+    archive: Archive,
+    sender: Sender,
+    name: str,
+    project: str | None,
+    instrument: str | None,
+    derived_from: Sequence[str] = (),
+    readable: Sequence[str] | None = (),
+) -> Dataset:
+    """The dataset of this name, opened when there is none. `derived_from`: what it is made of, among the projects that are `readable` (None: all).
+
+    Raises `NotFound`, `Ambiguous`, `NotAllowed`, `WrongUse`.
+    """
+    if derived_from and sender.instrument is not None:
+        raise WrongUse("An instrument measures: what it sends is made of no other dataset.", "Publish what you made with a token of the hub.")
     if sender.instrument is not None and instrument not in {None, sender.instrument}:
         raise NotAllowed(f"{sender.name} sends for itself, not for {instrument}.", "Leave the instrument out, or use that instrument's key.")
     source = sender.instrument or instrument
@@ -86,12 +99,18 @@ def open_dataset(archive: Archive, sender: Sender, name: str, project: str | Non
     with archive.ledger.begin(sender.name) as tx:
         tx.require(target, source)
         found = tx.dataset_named(source, name)
+        parents = remark.parents_of(tx, derived_from, readable)
         if found is None:
-            return tx.open_dataset(target, source, name, names.prefix(target, source, name, tx.at), None, sender.name)
+            made = tx.open_dataset(target, source, name, names.prefix(target, source, name, tx.at), None, sender.name)
+            tx.derive(made.id, [parent.id for parent in parents])
+            return made
         if found.project != target:
             raise WrongUse(f"{found.full_name} is not in project {target}.", "A dataset's name is unique per instrument; choose another name.")
         with suppress(NotFound):
-            return incoming.own(found, sender)
+            mine = incoming.own(found, sender)
+            if derived_from and {parent.id for parent in parents} != {parent for _, parent in tx.parents([mine.id])}:
+                raise WrongUse(f"{found.full_name} was opened as made of others than these.", "Say the same again, or choose another name.")
+            return mine
         raise NotFound(f"{sender.name} may not add to {found.full_name}: it is another's.", "Choose another name for the dataset.")
 
 

@@ -140,8 +140,8 @@ class Worker:
                 with self.archive.ledger.begin() as tx:
                     mine = [dataset_id for dataset_id in quiet[start : start + _AT_ONCE] if tx.take_look(dataset_id)]
                     resting = plan.at_rest(tx, self.archive.settings, mine)
-                    for dataset_id, look_at in resting.items():
-                        tx.update_dataset(dataset_id, look_at=look_at)
+                    for dataset_id, (look_at, tier) in resting.items():
+                        tx.update_dataset(dataset_id, look_at=look_at, tier=tier)
             except Moved:
                 continue  # each is then planned by itself
             found.update(resting)
@@ -178,7 +178,9 @@ class Worker:
             # What was revoked or cancelled may allow more at once, and a stub is laid or taken after this commit: look again. What was
             # not decided is looked at when time changes it.
             again = decision.revoke or decision.cancel or decision.stub or decision.unstub
-            tx.update_dataset(dataset_id, look_at=tx.at if again else decision.look_at)
+            going = {d.copy_id for d in seen.drops if d not in decision.revoke} | {c.id for c in decision.drops}
+            tier = policy.nearest(seen, archive.settings, going)
+            tx.update_dataset(dataset_id, look_at=tx.at if again else decision.look_at, tier=tier)
         # The stub's bytes go first, its ledger line after: repeated, it is the same stub.
         if decision.stub:
             drop.lay_stub(archive, seen.dataset)

@@ -13,6 +13,8 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from archiver.api import (
+    catalog_routes,
+    download_routes,
     drill_routes,
     erasure_routes,
     hold_routes,
@@ -48,8 +50,11 @@ def create_app(archive: Archive, hub: Hub, signed_in: SignedIn | None = None) ->
         redoc_url=None,
         lifespan=_lifespan,
     )
+    app.state.downloads = download_routes.Slots(archive.settings.api.downloads_at_once)
     app.state.archive, app.state.hub, app.state.health = archive, hub, Health(archive)
     app.state.signed_in = signed_in
+    app.include_router(catalog_routes.api)
+    app.include_router(download_routes.api)
     app.include_router(routes.api)
     app.include_router(restore_routes.api)
     app.include_router(hold_routes.api)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
@@ -14,7 +15,7 @@ from archiver.auth import Hub, Identity
 from archiver.errors import NotAllowed, NotFound
 from archiver.keys import Sender
 from archiver.ledger import Transaction
-from archiver.model import Dataset, File, Restore
+from archiver.model import Claim, Dataset, File, Project, Restore
 
 # For openapi.json only; the header is read by `auth.bearer`, which also takes the hub's own `token …`.
 _scheme = HTTPBearer(auto_error=False, description="A token of the hub with the scope that the route names.")
@@ -45,16 +46,24 @@ TheHub = Annotated[Hub, Depends(_hub)]
 
 
 def _needs(scope: str | None) -> Callable[..., Identity]:
-    def who(request: Request, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
+    def who(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
         token = auth.bearer(request.headers.get("Authorization"))
         if keys.is_key(token):
             raise NotAllowed("This is an instrument's key: it sends data, and can do nothing else.", "Use a token of the hub.")
         identity = hub.who(token)
         if scope is not None:
             identity.need(scope)
-        return identity
+        return sighted(archive, identity)
 
     return who
+
+
+def sighted(archive: Archive, identity: Identity) -> Identity:
+    """The same person, with the projects that are public by now."""
+    if identity.projects is None:
+        return identity
+    with archive.ledger.read() as tx:
+        return replace(identity, public=tx.public_projects())
 
 
 def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Sender:
@@ -95,6 +104,14 @@ Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]
 Admin = Annotated[Identity, Depends(_needs(auth.ADMIN))]
 
 
+def sendable(archive: Archive, sender: Sender) -> Sequence[str] | None:
+    """Projects that a sender may read; None: all."""
+    if sender.projects == ("*",) and sender.instrument is None:
+        return None
+    with archive.ledger.read() as tx:
+        return (*sender.projects, *tx.public_projects())
+
+
 def visible_dataset(tx: Transaction, who: Identity, dataset_id: int) -> Dataset:
     """The dataset, if there is one and `who` may see it: both have the same answer otherwise. Raises `NotFound`."""
     try:
@@ -103,6 +120,14 @@ def visible_dataset(tx: Transaction, who: Identity, dataset_id: int) -> Dataset:
         found = None
     if found is None or not who.sees(found.project):
         raise NotFound(f"There is no dataset number {dataset_id}.", "Look it up in the list of datasets.")
+    return found
+
+
+def own_dataset(tx: Transaction, who: Identity, dataset_id: int) -> Dataset:
+    """The dataset, if `who` may change what is said of it. Raises `NotFound`, `NotAllowed` (it is public, and not theirs)."""
+    found = visible_dataset(tx, who, dataset_id)
+    if not who.belongs(found.project):
+        raise NotAllowed(f"{found.full_name} is public: it is read by all, and changed by members of {found.project}.", "Ask one of them.")
     return found
 
 
@@ -124,11 +149,17 @@ def visible_restore(tx: Transaction, who: Identity, restore_id: int) -> Restore:
         found = tx.restore(restore_id)
     except NotFound:
         found = None
-    if found is None or not who.sees(tx.dataset(found.dataset_id).project):
+    if found is None or not is_theirs(tx, who, found):
         raise NotFound(f"There is no restore number {restore_id}.", "Look it up in the list of restores.")
     return found
 
 
-def known_projects(tx: Transaction, who: Identity) -> list[tuple[str, str]]:
-    """(name, title) of the projects that `who` may see: groups of the hub that the ledger knows."""
-    return [(project.name, project.title) for project in tx.projects() if who.sees(project.name)]
+def is_theirs(tx: Transaction, who: Identity, wish: Restore | Claim) -> bool:
+    """Whether a restore or a hold is to be told of: of one's own projects, or one's own of public data."""
+    project = tx.dataset(wish.dataset_id).project
+    return who.belongs(project) or (wish.user == who.name and who.sees(project))
+
+
+def known_projects(tx: Transaction, who: Identity) -> list[Project]:
+    """The projects that `who` may see: groups of the hub that the ledger knows, and what is public."""
+    return [project for project in tx.projects() if who.sees(project.name)]

@@ -76,7 +76,7 @@ def place_hold(request: Request, response: Response, who: Restorer, archive: Her
 
     What is not in hot is brought back by a restore, with its quota and approval, and the hold waits for it. Scope `custom:archiver:restore`.
     """
-    made = hold.request(archive, who.name, asked.dataset, hold.end_of(asked.until), asked.reason, asked.files, who.projects, admin=who.admin)
+    made = hold.request(archive, who.name, asked.dataset, hold.end_of(asked.until), asked.reason, asked.files, who.readable, admin=who.admin)
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/v1/holds/{made.id}"
     return _shown(archive, made)
 
@@ -87,7 +87,8 @@ def holds(who: Reader, archive: Here, asked: Annotated[HoldQuery, Query()]) -> d
     with archive.ledger.read() as tx:
         if asked.dataset is not None:
             access.visible_dataset(tx, who, asked.dataset)
-        found = tx.holds(who.projects, asked.dataset, who.name if asked.mine else None, asked.limit, ended=asked.ended)
+        user = who.name if asked.mine else None
+        found = tx.holds(who.readable, asked.dataset, user, asked.limit, ended=asked.ended, own=who.projects, viewer=who.name)
         return {"items": describe.holds(tx, found)}
 
 
@@ -101,14 +102,14 @@ def one_hold(who: Reader, archive: Here, hold_id: models.Id) -> dict[str, Any]:
 def change_hold(who: Restorer, archive: Here, hold_id: models.Id, asked: HoldChange) -> dict[str, Any]:
     """Give a hold of yours another end. Scope `custom:archiver:restore`."""
     visible_hold(archive, who, hold_id)
-    return _shown(archive, hold.change(archive, who.name, hold_id, hold.end_of(asked.until), asked.reason, who.projects, admin=who.admin))
+    return _shown(archive, hold.change(archive, who.name, hold_id, hold.end_of(asked.until), asked.reason, who.readable, admin=who.admin))
 
 
 @api.delete("/{hold_id}", response_model=Hold, responses=declared(NotFound, Conflict))
 def end_hold(who: Restorer, archive: Here, hold_id: models.Id) -> dict[str, Any]:
     """End a hold of yours: what nothing else claims may leave hot. Scope `custom:archiver:restore`."""
     visible_hold(archive, who, hold_id)
-    return _shown(archive, hold.end(archive, who.name, hold_id, who.projects, admin=who.admin))
+    return _shown(archive, hold.end(archive, who.name, hold_id, who.readable, admin=who.admin))
 
 
 def visible_hold(archive: Here, who: Identity, hold_id: int) -> Claim:
@@ -118,7 +119,7 @@ def visible_hold(archive: Here, who: Identity, hold_id: int) -> Claim:
             found = tx.hold(hold_id)
         except NotFound:
             found = None
-        if found is None or not who.sees(tx.dataset(found.dataset_id).project):
+        if found is None or not access.is_theirs(tx, who, found):
             raise NotFound(f"There is no hold number {hold_id}.", "Look it up in the list of holds.")
         return found
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from archiver import describe
 from archiver.config import Settings
 from archiver.errors import WrongUse
 from archiver.ledger import Transaction
-from archiver.ledger.browse import Query
+from archiver.ledger.searching import Cursor, Query, Sort
 from archiver.model import Dataset
+
+_SORTED_BY = {Sort.NEWEST: "place", Sort.OLDEST: "place", Sort.NAME: "name", Sort.LARGEST: "size_bytes", Sort.SMALLEST: "size_bytes"}
+_MOST = 2**62
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,29 @@ class Page:
     next_cursor: str | None
 
 
-def datasets(tx: Transaction, settings: Settings, query: Query, limit: int, cursor: str | None) -> Page:
-    """A page of datasets, newest data first. Raises `WrongUse`."""
+def datasets(
+    tx: Transaction,
+    settings: Settings,
+    query: Query,
+    limit: int,
+    cursor: str | None,
+    sort: Sort = Sort.NEWEST,
+    *,
+    own: Sequence[str] | None = None,
+) -> Page:
+    """A page of datasets in order. `own`: the asker's own projects. Raises `WrongUse`."""
+    see_sense(settings, query)
+    found = tx.search(query, limit + 1, None if cursor is None else _read(cursor, sort), sort)
+    page = found[:limit]
+    return Page(describe.datasets(tx, settings, page, own=own), _cursor(page[-1], sort) if len(found) > limit else None)
+
+
+def see_sense(settings: Settings, query: Query) -> None:
+    """Raise `WrongUse` for what can fit nothing."""
     if query.tier is not None and query.tier not in settings.tiers:
         raise WrongUse(f"There is no tier {query.tier!r}.", f"The tiers are {', '.join(settings.tiers)}.")
     if query.since is not None and query.until is not None and query.since > query.until:
         raise WrongUse("`from` is later than `to`.", "Exchange them.")
-    found = tx.search(query, limit + 1, None if cursor is None else _read(cursor))
-    page = found[:limit]
-    return Page(describe.datasets(tx, settings, page), _cursor(page[-1]) if len(found) > limit else None)
 
 
 def files(tx: Transaction, settings: Settings, dataset_id: int, limit: int, cursor: str | None) -> Page:
@@ -59,8 +77,8 @@ def following(number: int) -> str:
     return _encode(str(number))
 
 
-def _cursor(last: Dataset) -> str:
-    return _encode(f"{(last.acquired_at or last.received_at).isoformat()} {last.id}")
+def _cursor(last: Dataset, sort: Sort) -> str:
+    return _encode(json.dumps([sort, getattr(last, _SORTED_BY[sort]), last.id]))
 
 
 def _encode(text: str) -> str:
@@ -74,15 +92,19 @@ def _decode(cursor: str) -> str:
         raise _wrong() from None
 
 
-def _read(cursor: str) -> tuple[datetime, int]:
-    at, _, number = _decode(cursor).partition(" ")
+def _read(cursor: str, sort: Sort) -> Cursor:
     try:
-        when = datetime.fromisoformat(at)
-    except ValueError:
+        said = json.loads(_decode(cursor))
+    except (ValueError, RecursionError):
         raise _wrong() from None
-    if when.utcoffset() is None or when.utcoffset():
+    if not isinstance(said, list) or len(said) != 3 or said[0] != sort:
         raise _wrong()
-    return when, _number(number)
+    at, last = said[1:]
+    named = isinstance(at, str) and at.isprintable()
+    placed = type(at) is int and 0 <= at < _MOST
+    if not (named if sort is Sort.NAME else placed) or type(last) is not int or not 0 < last < _MOST:
+        raise _wrong()
+    return at, last
 
 
 def _read_number(cursor: str) -> int:

@@ -38,21 +38,6 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class DatasetQuery(Asked):
-    """What the list of datasets is narrowed to."""
-
-    q: Text | None = Field(None, description="Words that must all occur in name, title, instrument or project.")
-    name: Text | None = Field(None, description="Exact name, bare or `instrument/name`.")
-    project: Text | None = Field(None, description="Exact name of a project.")
-    instrument: Text | None = Field(None, description="Exact name of an instrument.")
-    tier: Text | None = Field(None, description="The nearest tier with a full set of copies.")
-    state: DatasetState | None = Field(None, description="`open` while files arrive, then `closed`.")
-    since: Time | None = Field(None, alias="from", description="Acquired (or, where unknown, received) at or after this time.")
-    until: Time | None = Field(None, alias="to", description="Acquired (or, where unknown, received) before this time.")
-    limit: int = Field(50, ge=1, le=200, description="Most items to answer.")
-    cursor: Text | None = Field(None, description="`next_cursor` of the page before.")
-
-
 class PageQuery(Asked):
     """A page of a list."""
 
@@ -79,7 +64,7 @@ class Me(BaseModel):
 
     name: str = Field(description="User name of the hub; a service's is `service/NAME`.")
     admin: bool = Field(description="Sees every project.")
-    projects: list[str] = Field(description="Projects whose data may be seen.")
+    projects: list[str] = Field(description="Your own projects; what is public beside them: GET projects.")
     scopes: list[str] = Field(description="Scopes of the archiver that the token carries.")
 
 
@@ -88,6 +73,8 @@ class Project(BaseModel):
 
     name: str
     title: str
+    member: bool = Field(description="Whether you belong to it; else its data are public.")
+    public_after: Time | None = Field(description="From then on all who are signed in may read its data.")
 
 
 class Projects(BaseModel):
@@ -187,6 +174,9 @@ class Dataset(BaseModel):
     problem: str | None
     snapshots: list[Snapshot] = Field(description="Files that are still being written, as they were; while it is open.")
     stub: bool = Field(description="Whether NEVE-ARCHIVED.txt stands in its place in hot.")
+    tags: list[str]
+    comments: int = Field(description="How many there are: GET datasets/{id}/comments.")
+    public: bool = Field(description="Whether all who are signed in may read it.")
 
 
 class Datasets(BaseModel):
@@ -194,7 +184,8 @@ class Datasets(BaseModel):
 
     items: list[Dataset]
     next_cursor: str | None
-    total: int = Field(description="All that fit, on every page together.")
+    total: int = Field(description="All that fit, on every page together; counted up to 10,000.")
+    total_more: bool = Field(description="Whether there are more than that.")
 
 
 class Copy(BaseModel):

@@ -131,7 +131,7 @@ def headers_for(error: PublicError, raised: Exception) -> dict[str, str]:
     headers = dict(raised.headers or {}) if isinstance(raised, HTTPException) else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status in {503, 507}:
+    if error.status in {429, 503, 507}:
         headers["Retry-After"] = str(_RETRY_AFTER_S)
     return headers
 

@@ -167,7 +167,7 @@ class Promises(BaseModel):
 @api.post("/quotes", tags=["restores"], status_code=201, response_model=Quote, responses=declared(NotFound, Ambiguous, Conflict))
 def ask_quote(who: Restorer, archive: Here, asked: Selection) -> dict[str, Any]:
     """What bringing data back would mean: bytes, time, cost, room, quota, approval. Nothing is brought back. Scope `custom:archiver:restore`."""
-    said = quotes.quote(archive, who.name, asked.references(), asking.glob_of(asked.files), asked.days, who.projects, admin=who.admin)
+    said = quotes.quote(archive, who.name, asked.references(), asking.glob_of(asked.files), asked.days, who.readable, admin=who.admin)
     return {"id": said.id, "created_at": said.created_at, "expires_at": said.expires_at, **said.answer}
 
 
@@ -186,10 +186,10 @@ def ask_restore(request: Request, response: Response, who: Restorer, archive: He
     if asked.quote is not None:
         if asked.dataset is not None or asked.datasets is not None or asked.files is not None or asked.days is not None:
             raise WrongUse("A quote says what is meant; a selection beside it would be another.", "Send `quote` alone, or a selection.")
-        made = quotes.take_up(archive, who.name, asked.quote, who.projects, priority=asked.priority, admin=who.admin)
+        made = quotes.take_up(archive, who.name, asked.quote, who.readable, priority=asked.priority, admin=who.admin)
     else:
         glob = asking.glob_of(asked.files)
-        made = restore.request_all(archive, who.name, asked.references(), glob, asked.days, who.projects, priority=asked.priority, admin=who.admin)
+        made = restore.request_all(archive, who.name, asked.references(), glob, asked.days, who.readable, priority=asked.priority, admin=who.admin)
     with archive.ledger.read() as tx:
         shown = describe.restores(tx, [tx.restore(one.id) for one in made])
     if asked.dataset is None:
@@ -204,7 +204,7 @@ def restores(who: Reader, archive: Here, asked: Annotated[models.RestoreQuery, Q
     with archive.ledger.read() as tx:
         if asked.dataset is not None:
             access.visible_dataset(tx, who, asked.dataset)
-        found = tx.restores(who.projects, asked.dataset, who.name if asked.mine else None, asked.limit)
+        found = tx.restores(who.readable, asked.dataset, who.name if asked.mine else None, asked.limit, own=who.projects, viewer=who.name)
         return {"items": describe.restores(tx, found)}
 
 
@@ -219,7 +219,7 @@ def one_restore(who: Reader, archive: Here, restore_id: models.Id) -> dict[str, 
 def cancel_restore(who: Restorer, archive: Here, restore_id: models.Id) -> dict[str, Any]:
     """Take a restore of yours back: what is not begun stops, and its claim on hot ends. Scope `custom:archiver:restore`."""
     _visible(archive, who, restore_id)
-    restore.cancel(archive, who.name, restore_id, who.projects, admin=who.admin)
+    restore.cancel(archive, who.name, restore_id, who.readable, admin=who.admin)
     return _shown(archive, restore_id)
 
 
@@ -227,7 +227,7 @@ def cancel_restore(who: Restorer, archive: Here, restore_id: models.Id) -> dict[
 def extend_restore(who: Restorer, archive: Here, restore_id: models.Id, asked: Extension) -> dict[str, Any]:
     """Keep a restore of yours longer. Scope `custom:archiver:restore`."""
     _visible(archive, who, restore_id)
-    restore.extend(archive, who.name, restore_id, asked.days, who.projects, admin=who.admin)
+    restore.extend(archive, who.name, restore_id, asked.days, who.readable, admin=who.admin)
     return _shown(archive, restore_id)
 
 
@@ -235,7 +235,7 @@ def extend_restore(who: Restorer, archive: Here, restore_id: models.Id, asked: E
 def retry_restore(who: Restorer, archive: Here, restore_id: models.Id, asked: Again) -> dict[str, Any]:
     """Have files of a restore of yours tried again that were given up. Scope `custom:archiver:restore`."""
     _visible(archive, who, restore_id)
-    restore.retry(archive, who.name, restore_id, asked.files, who.projects, admin=who.admin)
+    restore.retry(archive, who.name, restore_id, asked.files, who.readable, admin=who.admin)
     return _shown(archive, restore_id)
 
 

@@ -17,7 +17,6 @@ from archiver.api.access import Anybody, Here, Reader
 from archiver.api.health import Health
 from archiver.api.problems import Internal, declared
 from archiver.errors import HubUnavailable, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
-from archiver.ledger.browse import Query as DatasetsThat
 
 ALWAYS = (NotSignedIn, NotAllowed, WrongUse, Internal, LedgerUnavailable, HubUnavailable)
 
@@ -31,7 +30,7 @@ _NOT_FOUND = declared(NotFound)
 def me(who: Anybody, archive: Here) -> models.Me:
     """Whom the token stands for. Needs no scope but access to the archiver."""
     with archive.ledger.read() as tx:
-        known = [name for name, _ in access.known_projects(tx, who)]
+        known = [project.name for project in access.known_projects(tx, who) if who.belongs(project.name)]
     return models.Me(name=who.name, admin=who.admin, projects=known, scopes=sorted(who.scopes))
 
 
@@ -39,33 +38,16 @@ def me(who: Anybody, archive: Here) -> models.Me:
 def projects(who: Reader, archive: Here) -> models.Projects:
     """The projects whose data you may see. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
-        return models.Projects(items=[models.Project(name=name, title=title) for name, title in access.known_projects(tx, who)])
-
-
-@api.get("/datasets", tags=["datasets"], response_model=models.Datasets)
-def datasets(who: Reader, archive: Here, asked: Annotated[models.DatasetQuery, Query()]) -> dict[str, Any]:
-    """Datasets that you may see, newest data first. Scope `custom:archiver:read`."""
-    query = DatasetsThat(
-        projects=who.projects,
-        text=asked.q,
-        name=asked.name,
-        project=asked.project,
-        instrument=asked.instrument,
-        tier=asked.tier,
-        state=asked.state,
-        since=asked.since,
-        until=asked.until,
-    )
-    with archive.ledger.read() as tx:
-        page = listing.datasets(tx, archive.settings, query, asked.limit, asked.cursor)
-        return {"items": page.items, "next_cursor": page.next_cursor, "total": tx.count(query)}
+        known = access.known_projects(tx, who)
+    shown = [models.Project(name=p.name, title=p.title, member=who.belongs(p.name), public_after=p.public_after) for p in known]
+    return models.Projects(items=shown)
 
 
 @api.get("/datasets/{dataset_id}", tags=["datasets"], response_model=models.Dataset, responses=_NOT_FOUND)
 def dataset(who: Reader, archive: Here, dataset_id: models.Id) -> dict[str, Any]:
     """One dataset. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
-        return describe.datasets(tx, archive.settings, [access.visible_dataset(tx, who, dataset_id)])[0]
+        return describe.datasets(tx, archive.settings, [access.visible_dataset(tx, who, dataset_id)], own=who.projects)[0]
 
 
 @api.get("/datasets/{dataset_id}/files", tags=["datasets"], response_model=models.Files, responses=_NOT_FOUND)
@@ -101,7 +83,7 @@ def events(who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[m
 def keys(who: Reader, archive: Here, asked: models.CredentialsAsked) -> models.Keys:
     """Short-lived S3 keys that read one project's data in hot and archive. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
-        if asked.project not in {name for name, _ in access.known_projects(tx, who)}:
+        if asked.project not in {project.name for project in access.known_projects(tx, who)}:
             raise NotFound("There is no such project among yours.", "GET projects lists them.")
     given = credentials.credentials(archive, asked.project, who.name)
     return models.Keys(**{name: getattr(given, name) for name in models.Keys.model_fields})

@@ -14,12 +14,13 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from archiver import upload
-from archiver.api import listing, models
+from archiver.api import access, listing, models
 from archiver.api.access import Here, Instrument, Sending
 from archiver.api.models import Asked, Time
 from archiver.api.problems import declared
 from archiver.api.routes import ALWAYS
 from archiver.errors import (
+    Ambiguous,
     ChecksumMismatch,
     Conflict,
     ForeignObject,
@@ -65,6 +66,9 @@ class AskedDataset(Asked):
     name: Name = Field(description="Unique per instrument, for ever.")
     project: Name | None = Field(None, description="May be left out where the key's rule names exactly one.")
     instrument: Name | None = Field(None, description="For tokens of the hub only; a key is its instrument's.")
+    derived_from: list[Name] = Field(
+        [], max_length=100, description="Datasets that it is made of: names, full names or numbers; of what you may read. For tokens of the hub only."
+    )
 
 
 class OpenDataset(BaseModel):
@@ -265,10 +269,11 @@ def report(who: Instrument, archive: Here, said: Report) -> None:
         tx.see_instrument(str(who.instrument), said.model_dump())
 
 
-@api.post("/datasets", response_model=OpenDataset, responses=declared(NotFound, NotAllowed, WrongUse))
+@api.post("/datasets", response_model=OpenDataset, responses=declared(NotFound, NotAllowed, WrongUse, Ambiguous))
 def open_dataset(who: Sending, archive: Here, asked: AskedDataset) -> dict[str, Any]:
     """Open a dataset, or find the one of this name. An instrument's key, or scope `custom:archiver:ingest`."""
-    return _dataset(upload.open_dataset(archive, who, asked.name, asked.project, asked.instrument))
+    readable = access.sendable(archive, who)
+    return _dataset(upload.open_dataset(archive, who, asked.name, asked.project, asked.instrument, asked.derived_from, readable))
 
 
 @api.post(

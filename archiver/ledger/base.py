@@ -70,8 +70,7 @@ class Base:
         return [record(*in_order(row)) for row in rows]
 
     def _one(self, record: type[Record], select: sa.Select[Any]) -> Record | None:
-        row = self.connection.execute(select).first()
-        return None if row is None else record(**row._mapping)  # noqa: SLF001
+        return next(iter(self._all(record, select)), None)
 
     def _insert(self, table: sa.Table, **values: Any) -> int:
         key = self.connection.execute(sa.insert(table).values(**values)).inserted_primary_key

@@ -20,21 +20,6 @@ _LIVES = t.file.c.state != model.FileState.ERASED
 
 
 @dataclass(frozen=True)
-class Query:
-    """What a list of datasets is narrowed to. `projects`: those the asker may see (None: all). `tier`: has a full set of copies there."""
-
-    projects: Sequence[str] | None = None
-    text: str | None = None
-    name: str | None = None
-    project: str | None = None
-    instrument: str | None = None
-    tier: str | None = None
-    state: model.DatasetState | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True)
 class Coverage:
     """How many of a dataset's files have a live copy in a tier, their own or in a bundle, and their bytes."""
 
@@ -46,52 +31,6 @@ class Coverage:
 
 class Browse(Base):
     """Lists and counts."""
-
-    def search(self, query: Query, limit: int, cursor: tuple[datetime, int] | None = None) -> list[model.Dataset]:
-        """Datasets that fit, newest data first; `cursor` is (`when`, id) of the last one seen."""
-        when = _when()
-        select = sa.select(t.dataset).where(*self._fits(query)).order_by(when.desc(), t.dataset.c.id.desc()).limit(limit)
-        if cursor is not None:
-            at, last = cursor
-            select = select.where(sa.or_(when < at, sa.and_(when == at, t.dataset.c.id < last)))
-        return self._all(model.Dataset, select)
-
-    def count(self, query: Query) -> int:
-        return int(self.connection.execute(sa.select(sa.func.count()).select_from(t.dataset).where(*self._fits(query))).scalar_one())
-
-    def _fits(self, query: Query) -> list[sa.ColumnElement[bool]]:
-        c = t.dataset.c
-        fits: list[sa.ColumnElement[bool]] = []
-        if query.projects is not None:
-            fits.append(c.project.in_(query.projects))
-        if query.name:
-            instrument, slash, name = query.name.partition("/")
-            fits.append(sa.and_(c.instrument == instrument, c.name == name) if slash else c.name == query.name)
-        for word in (query.text or "").split():
-            like = "%" + word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
-            fits.append(sa.or_(*(column.ilike(like, escape="\\") for column in (c.name, c.title, c.instrument, c.project))))
-        for column, value in ((c.project, query.project), (c.instrument, query.instrument), (c.state, query.state)):
-            if value:
-                fits.append(column == value)
-        if query.tier:
-            fits.append(self._nearest_is(query.tier))
-        if query.since:
-            fits.append(_when() >= query.since)
-        if query.until:
-            fits.append(_when() < query.until)
-        return fits
-
-    def _nearest_is(self, tier: str) -> sa.ColumnElement[bool]:
-        """Every file has a copy in `tier`, and in no nearer tier have they all."""
-        return sa.and_(_full(tier), *(sa.not_(_full(nearer)) for nearer in self.nearer_than(tier)))
-
-    def nearer_than(self, tier: str) -> list[str]:
-        """The tiers before `tier`, nearest first, as noted at setup."""
-        order = (self._tier_order() or "").split()
-        return order[: order.index(tier)] if tier in order else []
-
-    def _tier_order(self) -> str | None:
-        return self.connection.execute(sa.select(t.note.c.value).where(t.note.c.name == "tiers")).scalar()
 
     def coverage(self, dataset_ids: Iterable[int]) -> list[Coverage]:
         """Live copies per dataset and tier, for a page of datasets at once; a copy with a drop under way does not count."""
@@ -132,11 +71,22 @@ class Browse(Base):
         )
         return {row[0]: f"{row[1]} transfer(s) gave up: {row[2]}" for row in self.connection.execute(select.group_by(c.dataset_id))}
 
-    def restores(self, projects: Sequence[str] | None, dataset_id: int | None, user: str | None, limit: int) -> list[model.Restore]:
-        """Restores, newest first."""
+    def restores(
+        self,
+        projects: Sequence[str] | None,
+        dataset_id: int | None,
+        user: str | None,
+        limit: int,
+        *,
+        own: Sequence[str] | None = None,
+        viewer: str = "",
+    ) -> list[model.Restore]:
+        """Restores in these projects (None: all), newest first; outside of the `viewer`'s `own` ones (None: all are) only theirs."""
         select = sa.select(t.restore).join(t.dataset).order_by(t.restore.c.id.desc()).limit(limit)
         if projects is not None:
             select = select.where(t.dataset.c.project.in_(projects))
+        if own is not None:
+            select = select.where(sa.or_(t.dataset.c.project.in_(own), t.restore.c.user == viewer))
         if dataset_id is not None:
             select = select.where(t.restore.c.dataset_id == dataset_id)
         if user is not None:
@@ -224,23 +174,7 @@ class Browse(Base):
         return counts
 
 
-def _when() -> sa.ColumnElement[Any]:
-    """The time a person means by a dataset's date."""
-    return sa.func.coalesce(t.dataset.c.acquired_at, t.dataset.c.received_at, type_=t.UtcDateTime)
-
-
 def _counts() -> sa.ColumnElement[bool]:
     """A copy that is there, and that no drop under way is about to end."""
     going = sa.select(t.drop.c.copy_id).where(t.drop.c.state.in_(model.active(model.DROP_CHANGES)))
     return sa.and_(t.copy.c.dropped_at.is_(None), t.copy.c.id.not_in(going))
-
-
-def _full(tier: str) -> sa.ColumnElement[bool]:
-    """Every file of the dataset has its bytes in `tier`, in a copy of its own or of a bundle."""
-    here = sa.and_(t.copy.c.tier == tier, _counts())
-    own = sa.exists().where(t.copy.c.object_id == t.file.c.object_id, here)
-    bundled = sa.exists(
-        sa.select(t.copy.c.id).join(t.member, t.member.c.bundle_id == t.copy.c.object_id).where(t.member.c.object_id == t.file.c.object_id, here)
-    )
-    without = sa.exists().where(t.file.c.dataset_id == t.dataset.c.id, _LIVES, sa.not_(sa.or_(own, bundled)))
-    return sa.and_(t.dataset.c.file_count > 0, sa.not_(without))

@@ -11,10 +11,13 @@ import sqlalchemy as sa
 from archiver import model
 from archiver.errors import Ambiguous, NotFound
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base
+from archiver.ledger.indexing import Indexing
+
+_FOUND_BY = frozenset({"title", "metadata", "acquired_at"})
+"""What a dataset is searched by; a change of it is a change of the index."""
 
 
-class Datasets(Base):
+class Datasets(Indexing):
     """Reading and writing what the data is and where it lies."""
 
     # projects and instruments
@@ -100,6 +103,7 @@ class Datasets(Base):
             metadata={},
         )
         self.event(dataset_id, "dataset.open", {"name": f"{instrument}/{name}", "project": project})
+        self.index(dataset_id)
         self.committed_states.append("dataset.open")
         return self.dataset(dataset_id)
 
@@ -109,6 +113,8 @@ class Datasets(Base):
 
     def update_dataset(self, dataset_id: int, **values: Any) -> None:
         self.connection.execute(sa.update(t.dataset).where(t.dataset.c.id == dataset_id).values(**values))
+        if not _FOUND_BY.isdisjoint(values):
+            self.index(dataset_id)
 
     def close_dataset(self, dataset_id: int) -> None:
         """The manifest is proven: nothing changes any more, and claims begin to count."""

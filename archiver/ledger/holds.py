@@ -94,12 +94,25 @@ class Holds(Base):
     # lists and sums
 
     def holds(
-        self, projects: Sequence[str] | None, dataset_id: int | None, user: str | None, limit: int | None, *, ended: bool = False
+        self,
+        projects: Sequence[str] | None,
+        dataset_id: int | None,
+        user: str | None,
+        limit: int | None,
+        *,
+        ended: bool = False,
+        own: Sequence[str] | None = None,
+        viewer: str = "",
     ) -> list[model.Claim]:
-        """Holds, newest first; `ended`: also those that have."""
+        """Holds in these projects (None: all), newest first; outside of the `viewer`'s `own` ones (None: all are) only theirs.
+
+        `ended`: also those that have.
+        """
         select = sa.select(t.claim).join(t.dataset, t.dataset.c.id == _c.dataset_id).where(_HOLD).order_by(_c.id.desc()).limit(limit)
         if projects is not None:
             select = select.where(t.dataset.c.project.in_(projects))
+        if own is not None:
+            select = select.where(sa.or_(t.dataset.c.project.in_(own), _c.user == viewer))
         if dataset_id is not None:
             select = select.where(_c.dataset_id == dataset_id)
         if user is not None:

@@ -33,11 +33,11 @@ class Locations(Base):
     def locations_of(self, dataset_id: int) -> list[model.Location]:
         return self._all(model.Location, sa.select(t.location).where(t.location.c.dataset_id == dataset_id).order_by(t.location.c.tier))
 
-    def located(self, dataset_id: int, tier: str, version_id: str, copy_ids: Collection[int]) -> None:
-        """A record that says these copies is in the store. If there are others by now, it is still due."""
+    def located(self, dataset_id: int, tier: str, version_id: str, copy_ids: Collection[int], *, whole: bool = True) -> None:
+        """A record that says these copies is in the store. If there are others by now, or it is not the `whole`, it is still due."""
         c = t.copy.c
         select = sa.select(c.id).join(t.object_).where(t.object_.c.dataset_id == dataset_id, c.tier == tier, c.dropped_at.is_(None))
         checked = sa.select(t.drop.c.copy_id).where(t.drop.c.dataset_id == dataset_id, t.drop.c.state == model.DropState.CHECKED)
-        whole = set(self.connection.execute(select.where(c.id.not_in(checked))).scalars()) == set(copy_ids)
+        whole = whole and set(self.connection.execute(select.where(c.id.not_in(checked))).scalars()) == set(copy_ids)
         values = {"written_at": self.at, "version_id": version_id, **({"dirty_at": None} if whole else {})}
         self.connection.execute(sa.update(t.location).where(t.location.c.dataset_id == dataset_id, t.location.c.tier == tier).values(**values))

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from archiver import model
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base
+from archiver.ledger.indexing import Indexing
 
 
-class Rebuilding(Base):
+class Rebuilding(Indexing):
     """For `archiver ledger rebuild` only: rows as they were, without the steps that led to them."""
 
     def is_empty(self) -> bool:
@@ -22,7 +22,9 @@ class Rebuilding(Base):
 
     def again_dataset(self, **values: Any) -> int:
         """A closed dataset that a manifest describes; it is looked at once drops are released or time comes to it."""
-        return self._insert(t.dataset, state=model.DatasetState.CLOSED, look_at=self.at, **values)
+        dataset_id = self._insert(t.dataset, state=model.DatasetState.CLOSED, look_at=self.at, **values)
+        self.index(dataset_id)
+        return dataset_id
 
     def again_object(self, dataset_id: int, kind: model.ObjectKind, described: Mapping[str, Any]) -> int:
         known = {name: described.get(name) for name in ("key", "size_bytes", "sha256", "crc64nvme")}

@@ -40,6 +40,8 @@ from archiver.ledger.quotes import Quotes
 from archiver.ledger.readings import Readings
 from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.receiving import Receiving
+from archiver.ledger.remarks import Remarks
+from archiver.ledger.searching import Searching
 from archiver.ledger.snapshots import Snapshots
 
 __all__ = ["Ledger", "Moved", "Transaction"]
@@ -63,6 +65,8 @@ class Transaction(
     Rebuilding,
     Receiving,
     Readings,
+    Searching,
+    Remarks,
 ):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
 

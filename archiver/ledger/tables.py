@@ -89,7 +89,14 @@ _CLOSING = "closing_at IS NOT NULL AND state = 'open'"
 _STALE = "stale_at IS NOT NULL"
 _UNREAD = "metadata_state = 'waiting' AND state = 'received'"
 
-project = sa.Table("project", metadata, sa.Column("name", Text, primary_key=True), _text("title"), _time("created_at"))
+project = sa.Table(
+    "project",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    _text("title"),
+    _time("created_at"),
+    _time("public_after", nullable=True),
+)
 instrument = sa.Table(
     "instrument",
     metadata,
@@ -140,11 +147,72 @@ dataset = sa.Table(
     _time("closing_at", nullable=True),
     _time("stale_at", nullable=True),
     sa.Index("ix_dataset_stale", "stale_at", sqlite_where=sa.text(_STALE), postgresql_where=sa.text(_STALE)),
+    # What the catalog is searched and sorted by (indexing.py).
+    sa.Column("place", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("month", sa.Integer, nullable=False, server_default="0"),
+    _text("tier", nullable=True),
+    sa.Index("ix_dataset_walk", "place", "project", "instrument", "tier", "format", "state"),
+    sa.Index("ix_dataset_cube", "project", "instrument", "tier", "format", "month", "state", "place"),
+    sa.Index(None, "instrument", "place"),
+    sa.Index(None, "tier", "place"),
+    sa.Index(None, "size_bytes", "id"),
+    sa.Index("ix_dataset_called", "name", "project", "instrument"),
+    sa.Index(None, "project", "name"),
     sa.Index("ix_dataset_closing", "closing_at", sqlite_where=sa.text(_CLOSING), postgresql_where=sa.text(_CLOSING)),
     sa.Index("ix_dataset_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index(None, "look_at"),
-    sa.Index(None, "project", "acquired_at"),
-    sa.Index(None, "name"),
+)
+
+# What is found by words: a line of folded text for each thing that is said of a dataset. On SQLite an FTS5 index of trigrams stands beside
+# it (`search_fts`, kept by triggers), whose rows are in the order of the places; on PostgreSQL one of pg_trgm.
+search = sa.Table(
+    "search",
+    metadata,
+    sa.Column("place", BigId, primary_key=True, autoincrement=False),
+    sa.Column("words", Text, nullable=False),
+    sa.Index("ix_search_words", "words", postgresql_using="gin", postgresql_ops={"words": "gin_trgm_ops"}).ddl_if(dialect="postgresql"),
+)
+
+measure = sa.Table(
+    "measure",
+    metadata,
+    sa.Column("place", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("field", Text, primary_key=True),
+    sa.Column("value", sa.Float, primary_key=True),
+    sa.Index(None, "field", "value", "place"),
+)
+
+# Which fields metadata have, for each project: what may be completed.
+field = sa.Table("field", metadata, sa.Column("project", Text, primary_key=True), sa.Column("name", Text, primary_key=True))
+
+tag = sa.Table(
+    "tag",
+    metadata,
+    sa.Column("dataset_id", sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("tag", Text, primary_key=True),
+    _text("project"),
+    sa.Column("place", sa.BigInteger, nullable=False),
+    sa.Index(None, "tag", "place", "project"),
+)
+
+comment = sa.Table(
+    "comment",
+    metadata,
+    _id(),
+    _ref("dataset_id", "dataset"),
+    _text("user"),
+    _text("text"),
+    _time("created_at"),
+    _time("changed_at", nullable=True),
+    sa.Index(None, "dataset_id"),
+)
+
+lineage = sa.Table(
+    "lineage",
+    metadata,
+    sa.Column("dataset_id", sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("parent_id", sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Index(None, "parent_id"),
 )
 
 object_ = sa.Table(

@@ -31,8 +31,8 @@ def _page(request: Request, archive: Here, visitor: Visitor, secret: str | None)
     name = visitor.identity.name
     with archive.ledger.read() as tx:
         found = [message(one) for one in tx.messages(name, _MESSAGES)]
-        restores = describe.restores(tx, tx.restores(visitor.identity.projects, None, name, _RESTORES))
-        holds = describe.holds(tx, tx.holds(visitor.identity.projects, None, name, _HOLDS))
+        restores = describe.restores(tx, tx.restores(visitor.identity.readable, None, name, _RESTORES))
+        holds = describe.holds(tx, tx.holds(visitor.identity.readable, None, name, _HOLDS))
     return render(
         request,
         "me.html",
@@ -87,7 +87,7 @@ def place_hold(
     who.need(auth.RESTORE)
     with archive.ledger.read() as tx:
         name = access.visible_dataset(tx, who, dataset_id).full_name
-    hold.request(archive, who.name, name, hold.end_of(until), reason, None, who.projects, admin=who.admin)
+    hold.request(archive, who.name, name, hold.end_of(until), reason, None, who.readable, admin=who.admin)
     return back_to(request, back, dataset_id)
 
 
@@ -97,4 +97,4 @@ def end_hold(request: Request, archive: Here, visitor: Sending, hold_id: models.
     who = visitor.identity
     who.need(auth.RESTORE)
     visible_hold(archive, who, hold_id)
-    return back_to(request, back, hold.end(archive, who.name, hold_id, who.projects, admin=who.admin).dataset_id)
+    return back_to(request, back, hold.end(archive, who.name, hold_id, who.readable, admin=who.admin).dataset_id)

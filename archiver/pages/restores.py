@@ -44,14 +44,14 @@ def quote(
     """The Restore button: what it would mean, and the button that asks for it."""
     with archive.ledger.read() as tx:
         found = access.visible_dataset(tx, who, dataset_id)
-    said = quotes.quote(archive, who.name, [str(found.id)], None, days, who.projects, admin=who.admin)
+    said = quotes.quote(archive, who.name, [str(found.id)], None, days, who.readable, admin=who.admin)
     return render(request, "quote.html", visitor=visitor, dataset=found, said=said, until=describe.time(said.expires_at), back=back)
 
 
 @router.post("/restores")
 def ask(request: Request, archive: Here, who: Asker, quote: Annotated[str, Form(max_length=100)], back: _Back = "") -> Response:
     """What was quoted is asked for."""
-    made = quotes.take_up(archive, who.name, quote, who.projects, admin=who.admin)
+    made = quotes.take_up(archive, who.name, quote, who.readable, admin=who.admin)
     return back_to(request, back, made[0].dataset_id)
 
 
@@ -59,14 +59,14 @@ def ask(request: Request, archive: Here, who: Asker, quote: Annotated[str, Form(
 def cancel(request: Request, archive: Here, who: Asker, restore_id: models.Id, back: _Back = "") -> Response:
     """The Cancel button."""
     _visible(archive, who, restore_id)
-    return back_to(request, back, restore.cancel(archive, who.name, restore_id, who.projects, admin=who.admin).dataset_id)
+    return back_to(request, back, restore.cancel(archive, who.name, restore_id, who.readable, admin=who.admin).dataset_id)
 
 
 @router.post("/restores/{restore_id}/retry")
 def retry(request: Request, archive: Here, who: Asker, restore_id: models.Id, back: _Back = "") -> Response:
     """Files that were given up are tried again."""
     dataset_id = _visible(archive, who, restore_id)
-    restore.retry(archive, who.name, restore_id, None, who.projects, admin=who.admin)
+    restore.retry(archive, who.name, restore_id, None, who.readable, admin=who.admin)
     return back_to(request, back, dataset_id)
 
 

@@ -36,7 +36,8 @@ def upload_page(
 ) -> Response:
     """The form and the drop area; the query says what to begin with, so that a reload keeps it."""
     with archive.ledger.read() as tx:
-        projects = access.known_projects(tx, visitor.identity)
+        known = access.known_projects(tx, visitor.identity)
+        projects = [(one.name, one.title) for one in known if visitor.identity.belongs(one.name)]
         instruments = [(one.name, one.title) for one in tx.instruments()]
     origin = archive.tiers[policy.HOT].outside_origin
     headers = {"Content-Security-Policy": f"{CSP}; connect-src 'self' {origin}", "Vary": "Accept-Language, Cookie"}

@@ -22,7 +22,8 @@ from archiver.api.problems import headers_for, public
 from archiver.auth import Identity
 from archiver.config import Settings
 from archiver.errors import NotFound, NotSignedIn
-from archiver.ledger.browse import Query as DatasetsThat
+from archiver.ledger.searching import COUNTED
+from archiver.ledger.searching import Query as DatasetsThat
 from archiver.pages import texts, words
 from archiver.pages.sessions import NeedsSignIn, Session, Sessions, hub_session
 
@@ -85,7 +86,7 @@ def _sessions(request: Request) -> Sessions:
 TheSessions = Annotated[Sessions, Depends(_sessions)]
 
 
-def _visitor(request: Request, hub: TheHub, sessions: TheSessions) -> Visitor:
+def _visitor(request: Request, archive: Here, hub: TheHub, sessions: TheSessions) -> Visitor:
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     session = sessions.get(request)
     if session is None:
@@ -95,7 +96,7 @@ def _visitor(request: Request, hub: TheHub, sessions: TheSessions) -> Visitor:
     except NotSignedIn:
         sessions.end(request)
         raise NeedsSignIn(back) from None
-    return Visitor(session, identity)
+    return Visitor(session, access.sighted(archive, identity))
 
 
 AnyVisitor = Annotated[Visitor, Depends(_visitor)]
@@ -148,13 +149,13 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
     """The table of datasets."""
     who = visitor.identity
     query = DatasetsThat(
-        projects=who.projects, text=asked.q, project=asked.project or None, instrument=asked.instrument or None, tier=asked.tier or None
+        projects=who.readable, text=asked.q, project=asked.project or None, instrument=asked.instrument or None, tier=asked.tier or None
     )
     with archive.ledger.read() as tx:
-        page = listing.datasets(tx, archive.settings, query, _PAGE, asked.cursor or None)
+        page = listing.datasets(tx, archive.settings, query, _PAGE, asked.cursor or None, own=who.projects)
         total = tx.count(query)
-        projects = access.known_projects(tx, who)
-        instruments = tx.instruments_of(who.projects)
+        projects = [(project.name, project.title) for project in access.known_projects(tx, who)]
+        instruments = tx.instruments_of(who.readable)
         undecided = describe.restores(tx, tx.undecided()) if who.admin else []
         waits = obstacles.standing(tx)
     return render(
@@ -164,7 +165,8 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         visitor=visitor,
         asked=asked,
         page=page,
-        total=total,
+        total=min(total, COUNTED),
+        more=total > COUNTED,
         projects=projects,
         instruments=instruments,
         undecided=undecided,
@@ -183,11 +185,11 @@ def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: 
     """One dataset: where it is, why, its files with their proofs, its history; what became of one's own last restore of it."""
     with archive.ledger.read() as tx:
         found = access.visible_dataset(tx, visitor.identity, dataset_id)
-        item = describe.datasets(tx, archive.settings, [found])[0]
+        item = describe.datasets(tx, archive.settings, [found], own=visitor.identity.projects)[0]
         files = listing.files(tx, archive.settings, found.id, _PAGE, cursor or None)
         events = describe.events(tx.latest_events(found.id, _EVENTS + 1))
-        project = dict(access.known_projects(tx, visitor.identity)).get(found.project, "")
-        holds = describe.holds(tx, tx.holds(None, found.id, None, _PAGE))
+        project = next(one.title for one in tx.projects() if one.name == found.project)
+        holds = describe.holds(tx, tx.holds(None, found.id, None, _PAGE, own=visitor.identity.projects, viewer=visitor.identity.name))
         undecided = describe.restores(tx, tx.undecided(found.id)) if visitor.identity.admin else []
         mine = describe.restores(tx, tx.restores(None, found.id, visitor.identity.name, 1))
         erased = tx.erasures(dataset_id=found.id)
@@ -225,7 +227,7 @@ def preview_png(archive: Here, visitor: Reading, file_id: models.Id) -> Response
 def dataset_row(request: Request, archive: Here, visitor: Reading, dataset_id: models.Id, back: models.Text = "") -> Response:
     """A dataset's row of the table by itself: for one that left the list while somebody followed its restore."""
     with archive.ledger.read() as tx:
-        item = describe.datasets(tx, archive.settings, [access.visible_dataset(tx, visitor.identity, dataset_id)])[0]
+        item = describe.datasets(tx, archive.settings, [access.visible_dataset(tx, visitor.identity, dataset_id)], own=visitor.identity.projects)[0]
     return render(request, "row.html", visitor=visitor, item=item, back=back, may_restore=auth.RESTORE in visitor.identity.scopes)
 
 

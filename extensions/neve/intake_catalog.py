@@ -197,6 +197,15 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         return f" ({self._said()})" if self._filters else ""
 
 
+class CatalogReader(BaseReader):  # type: ignore[misc]
+    """Opens the catalog, for a file (`catalog.yaml` of the archiver) that names no token: it is taken from the environment of whoever reads."""
+
+    output_instance = "neve.intake_catalog:NeveCatalog"
+
+    def _read(self, **_kwargs: Any) -> NeveCatalog:
+        return catalog(url=self.kwargs.get("url"))
+
+
 class _Entries(Mapping[str, ReaderDescription]):
     """The catalog's datasets as intake's descriptions, fetched when asked for."""
 

@@ -20,6 +20,18 @@ ROUTES = {
     ("get", "/api/v1/projects"),
     ("get", "/api/v1/datasets"),
     ("get", "/api/v1/datasets/{dataset_id}"),
+    ("get", "/api/v1/datasets/facets"),
+    ("get", "/api/v1/datasets/complete"),
+    ("get", "/api/v1/catalog.yaml"),
+    ("patch", "/api/v1/datasets/{dataset_id}"),
+    ("get", "/api/v1/datasets/{dataset_id}/comments"),
+    ("post", "/api/v1/datasets/{dataset_id}/comments"),
+    ("patch", "/api/v1/datasets/{dataset_id}/comments/{comment_id}"),
+    ("delete", "/api/v1/datasets/{dataset_id}/comments/{comment_id}"),
+    ("get", "/api/v1/datasets/{dataset_id}/lineage"),
+    ("get", "/api/v1/datasets/{dataset_id}/download"),
+    ("get", "/api/v1/datasets/{dataset_id}/links"),
+    ("get", "/api/v1/files/{file_id}/content"),
     ("get", "/api/v1/datasets/{dataset_id}/files"),
     ("get", "/api/v1/datasets/{dataset_id}/events"),
     ("post", "/api/v1/restores"),
@@ -101,7 +113,7 @@ def test_the_hubs_own_form_of_the_header(site):
 
 
 def test_projects(site):
-    assert site.as_("bob").json("projects") == {"items": [{"name": "ice-cores", "title": "ice-cores"}]}
+    assert site.as_("bob").json("projects") == {"items": [{"name": "ice-cores", "title": "ice-cores", "member": True, "public_after": None}]}
     assert site.as_("eve").json("projects") == {"items": []}
 
 
@@ -276,7 +288,7 @@ def test_lists_and_counts_tell_nothing_of_others(site):
         assert {d["project"] for d in found["items"]} <= {"snow"}
         assert found["total"] == len(found["items"])
         nothing = eve.json("datasets", limit=200, **filters)
-        assert nothing == {"items": [], "next_cursor": None, "total": 0}
+        assert nothing == {"items": [], "next_cursor": None, "total": 0, "total_more": False}
     assert bob.json("datasets", name="run-1")["items"][0]["full_name"] == "weather/run-1"
     assert alice.json("datasets", name="run-1")["items"][0]["full_name"] == "saxs/run-1"
     assert all(r["dataset_id"] != site.ids["weather/core-1"] for r in alice.json("restores")["items"])
@@ -580,7 +592,7 @@ def test_unknown_addresses_and_methods(site):
 
 
 def test_a_fault_of_ours_is_logged_and_not_shown(site, monkeypatch, caplog):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("the secret reason")
 
     monkeypatch.setattr("archiver.describe.datasets", broken)

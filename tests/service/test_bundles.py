@@ -12,6 +12,7 @@ from fixtures.archive import Bench
 
 from archiver import describe, restore, transfer
 from archiver.check import check
+from archiver.ledger.searching import Query
 from archiver.model import Dataset, ObjectKind, RestoreState, TransferState
 from archiver.worker import Worker
 
@@ -62,7 +63,7 @@ def test_small_files_lie_in_one_tar_and_large_ones_by_themselves(bundling: Bench
     with bundling.archive.ledger.read() as tx:
         document = describe.dataset_in_full(tx, bundling.archive.settings, tx.dataset(dataset.id))
         assert document["tiers"] == ["hot", "archive", "deep"]
-        assert [d.id for d in tx.search(__import__("archiver.ledger.browse", fromlist=["Query"]).Query(tier="hot"), 10)] == [dataset.id]
+        assert [d.id for d in tx.search(Query(tier="hot"), 10)] == [dataset.id]
     for file in document["files"]:
         for copy in file["copies"]:
             start = copy["offset_bytes"] or 0

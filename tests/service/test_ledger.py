@@ -18,7 +18,7 @@ from archiver import chain
 from archiver.errors import LedgerUnavailable, NotFound
 from archiver.ledger import Ledger, migrations
 from archiver.ledger import tables as t
-from archiver.ledger.browse import Query
+from archiver.ledger.searching import Query
 from archiver.ledger.store import Moved
 from archiver.model import DropState, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
 
@@ -414,7 +414,7 @@ def test_a_ledger_of_the_first_revision_is_chained_by_the_upgrade(url: str, tmp_
             for seq in range(1, 601 if number == 2 else 4):
                 said = {"dataset_id": number, "seq": seq, "at": stamp, "actor": "é", "kind": "k", "detail": {"b": seq, "a": "\u00e9"}}
                 connection.execute(insert["event"].values(**said))
-    with pytest.raises(LedgerUnavailable, match=r"of revision 0001, this program needs 0006\. Run `archiver ledger upgrade`"):
+    with pytest.raises(LedgerUnavailable, match=r"of revision 0001, this program needs 0007\. Run `archiver ledger upgrade`"):
         ledger.check_revision()
     ledger.upgrade()
     ledger.check_revision()
@@ -432,5 +432,11 @@ def test_the_migrations_make_the_tables_that_the_program_knows(ledger: Ledger):
     from alembic.migration import MigrationContext
 
     with ledger.engine.connect() as connection:
-        found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), t.metadata)
+        beside = ("search_fts", "ix_search_words")  # of one database each
+        ours = {
+            "compare_type": True,
+            "include_name": lambda name, _kind, _parents: not str(name).startswith(beside),
+            "include_object": lambda _object, name, *_: not str(name).startswith(beside),
+        }
+        found = compare_metadata(MigrationContext.configure(connection, opts=ours), t.metadata)
     assert found == []

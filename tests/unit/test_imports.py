@@ -21,11 +21,11 @@ LAYERS = [
     ["names", "people", "addresses", "guards", "lease", "markers", "silence", "obstacles"],
     ["locations", "manifest", "changeover", "arrivals", "keys"],
     ["bundle", "outbox", "losses", "tombstones", "contents", "incoming"],
-    ["asking"],
+    ["asking", "remark"],
     # the verbs: joined by the ledger's state only
     [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),
-        *("erasure", "fixity", "drill", "inventory", "anchors", "uploads", "rereading"),
+        *("erasure", "fixity", "drill", "inventory", "anchors", "uploads", "rereading", "download"),
     ],
     ["batch", "upload", "closing", "snapshots", "quotes", "describe", "check", "doctor", "plan", "rebuild"],
     ["chores", "simulation", "receipt"],

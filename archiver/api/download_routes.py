@@ -1,0 +1,240 @@
+"""`/api/v1/datasets/{id}/download`, `…/links` and `/api/v1/files/{id}/content`: taking data home.
+
+Law: an answer that streams holds one of its user's few slots until it ends, however it ends; a client that goes away ends it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, StreamingResponse
+
+from archiver import download
+from archiver.api import access, listing, models
+from archiver.api.access import Here, Reader
+from archiver.api.models import Asked, Text, Time
+from archiver.api.problems import Refused, declared
+from archiver.api.routes import ALWAYS
+from archiver.archive import Archive
+from archiver.download import Place
+from archiver.errors import ColdData, Conflict, NotFound, StoreUnavailable, TooMany, WrongUse
+from archiver.model import Dataset
+
+api = APIRouter(prefix="/api/v1", tags=["download"], responses=declared(*ALWAYS))
+
+_Answers = dict[int | str, dict[str, Any]]
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_Paths = Annotated[list[Text], Field(max_length=100, description="Path of a file, or a glob that paths match; may be repeated. None: all.")]
+
+
+class Slots:
+    """How many answers stream to each user."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, user: str) -> None:
+        """Raises `TooMany`."""
+        with self._lock:
+            if self._held[user] >= self._most:
+                raise TooMany(f"{self._most} downloads of yours are under way, and no more go on at once.", "Wait until one has ended, or end it.")
+            self._held[user] += 1
+
+    def give_back(self, user: str) -> None:
+        with self._lock:
+            self._held[user] -= 1
+            if not self._held[user]:
+                del self._held[user]
+
+    def held(self, user: str) -> int:
+        """How many stream to this user just now."""
+        return self._held[user]
+
+
+class DownloadQuery(Asked):
+    """What of a dataset is meant."""
+
+    path: _Paths = Field(default_factory=list)
+
+
+class LinksQuery(DownloadQuery):
+    """The same, as a list."""
+
+    format: Literal["json", "aria2", "urls"] = Field("json", description="`aria2`: for `aria2c -i`, with names and checksums; `urls`: a link a line.")
+    cursor: Text | None = Field(None, description="`next_cursor` of the page before (json).")
+    limit: int = Field(200, ge=1, le=1000, description="Most items to answer (json).")
+
+
+class FileLink(BaseModel):
+    """A file, and a link that reads it until it expires. Whoever has the link can read: it is a secret."""
+
+    file_id: int
+    path: str
+    size_bytes: int
+    sha256: str = Field(description="Hexadecimal.")
+    url: str
+    range: str | None = Field(description="The Range header with which to ask, where the file stands in a bundle.")
+    expires_at: Time
+
+
+class Links(BaseModel):
+    """A page of links."""
+
+    items: list[FileLink]
+    next_cursor: str | None
+
+
+_ZIP: _Answers = {200: {"content": {"application/zip": {}}, "description": "A ZIP64 of stored files, in a folder of the dataset's name."}}
+_LIST: _Answers = {200: {"content": {"application/json": {}, "text/plain": {}}, "description": "The links."}}
+_BYTES: _Answers = {
+    200: {"content": {"application/octet-stream": {}}, "description": "The bytes."},
+    206: {"content": {"application/octet-stream": {}}, "description": "Those that Range asks for."},
+    307: {"description": "Where the bytes are, for a short time; ask there with the same Range and without the token."},
+}
+
+
+@api.get(
+    "/datasets/{dataset_id}/download",
+    response_class=Response,
+    responses={**_ZIP, **declared(NotFound, WrongUse, ColdData, Conflict, TooMany, StoreUnavailable)},
+)
+def download_dataset(
+    request: Request, who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[DownloadQuery, Query()]
+) -> StreamingResponse:
+    """A dataset, or some of its files, as one ZIP, if all of it can be read now. Scope `custom:archiver:read`."""
+    with archive.ledger.read() as tx:
+        found = access.visible_dataset(tx, who, dataset_id)
+        download.see(tx, archive.settings, found, asked.path)
+    name = download.safe_name(found.name, "").rstrip("/_") or "dataset"
+    headers = {"Content-Disposition": f"attachment; filename=\"dataset-{found.id}.zip\"; filename*=UTF-8''{quote(name)}.zip"}
+    return _streamed(request, who.name, download.zipped(archive, found, asked.path), "application/zip", headers)
+
+
+@api.get(
+    "/datasets/{dataset_id}/links",
+    response_class=Response,
+    response_model=Links,
+    responses={**_LIST, **declared(NotFound, WrongUse, ColdData, Conflict, TooMany, StoreUnavailable)},
+)
+def links(request: Request, who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[LinksQuery, Query()]) -> Response:
+    """Links by which any program reads a dataset's files straight from the store, for a while. Scope `custom:archiver:read`."""
+    after = listing.after(asked.cursor)
+    with archive.ledger.read() as tx:
+        found = access.visible_dataset(tx, who, dataset_id)
+        download.see(tx, archive.settings, found, asked.path)
+        if asked.format != "json":
+            bundled = sum(1 for place in download.places(tx, archive.settings, found, asked.path) if place.offset_bytes is not None)
+            if bundled:
+                raise Conflict(f"{bundled} of these files stand in bundles, which a plain list cannot name.", "Take the ZIP, or `format=json`.")
+            return _streamed(request, who.name, _lines(archive, found, asked), "text/plain; charset=utf-8", {})
+        page = []
+        for place in download.places(tx, archive.settings, found, asked.path, after):
+            page.append(place)
+            if len(page) > asked.limit:
+                break
+        until = tx.at + archive.settings.api.link_valid
+    items = [_link(archive, place, until) for place in page[: asked.limit]]
+    following = listing.following(items[-1].file_id) if len(page) > asked.limit else None
+    return Response(Links(items=items, next_cursor=following).model_dump_json(), media_type="application/json")
+
+
+def _link(archive: Archive, place: Place, until: Any) -> FileLink:
+    file, offset = place.file, place.offset_bytes
+    return FileLink(
+        file_id=file.id,
+        path=file.path,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256 or "",
+        url=download.link(archive, place).url,
+        range=None if offset is None or not file.size_bytes else f"bytes={offset}-{offset + file.size_bytes - 1}",
+        expires_at=until,
+    )
+
+
+def _lines(archive: Archive, dataset: Dataset, asked: LinksQuery) -> Iterator[bytes]:
+    with archive.ledger.read() as tx:
+        for place in download.places(tx, archive.settings, dataset, asked.path):
+            line = f"{download.link(archive, place).url}\n"
+            if asked.format == "aria2":
+                line += f"  out={download.safe_name(dataset.name, place.file.path)}\n  checksum=sha-256={place.file.sha256}\n"
+            yield line.encode("utf-8", "replace")
+
+
+@api.get(
+    "/files/{file_id}/content",
+    response_class=Response,
+    responses={**_BYTES, **declared(NotFound, ColdData, TooMany, StoreUnavailable)},
+)
+def content(request: Request, who: Reader, archive: Here, file_id: models.Id) -> Response:
+    """A file's bytes: a redirect to the store, or, where it stands in a bundle, the bytes themselves. Range is respected.
+
+    Scope `custom:archiver:read`.
+    """
+    with archive.ledger.read() as tx:
+        found, file = access.visible_file(tx, who, file_id)
+        place = download.one(tx, archive.settings, found, file)
+    if place.offset_bytes is None:
+        return RedirectResponse(download.link(archive, place).url, 307)
+    name = quote(download.safe_name("", file.path).rpartition("/")[2])
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Accept-Ranges": "bytes", "ETag": f'"{file.sha256}"'}
+    start, end = _span(request.headers.get("Range"), file.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    partly = (start, end) != (0, file.size_bytes)
+    if partly:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size_bytes}"
+    body = download.content(archive, place, start, end - start) if partly else download.checked(archive, place)
+    return _streamed(request, who.name, body, "application/octet-stream", headers, 206 if partly else 200)
+
+
+def _span(asked: str | None, size: int) -> tuple[int, int]:
+    """First byte, and the one after the last; what cannot be read as one range means all. Raises `Refused` (416)."""
+    found = _RANGE.fullmatch((asked or "").strip())
+    if found is None or not any(found.groups()):
+        return 0, size
+    first, last = found.groups()
+    start = max(size - int(last), 0) if not first else int(first)
+    end = size if not first or not last else min(int(last) + 1, size)
+    if start >= end:
+        raise Refused(416, f"The file has {size} bytes: that range is none of it.", "Ask for bytes that are there.")
+    return start, end
+
+
+def _streamed(request: Request, user: str, chunks: Iterator[bytes], media_type: str, headers: dict[str, str], status: int = 200) -> StreamingResponse:
+    slots: Slots = request.app.state.downloads
+    slots.take(user)
+    return _Streamed(_flowing(chunks), lambda: slots.give_back(user), status, headers, media_type)
+
+
+class _Streamed(StreamingResponse):
+    """A stream that gives its slot back whatever becomes of it, begun or not."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], ended: Any, status: int, headers: dict[str, str], media_type: str) -> None:
+        super().__init__(chunks, status, headers, media_type)
+        self._chunks, self._ended = chunks, ended
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
+
+
+async def _flowing(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Chunks that are made in a thread, one at a time: no more than one waits for a slow client."""
+    try:
+        while (chunk := await run_in_threadpool(next, chunks, None)) is not None:
+            if chunk:
+                yield chunk
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()

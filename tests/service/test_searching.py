@@ -1,0 +1,272 @@
+"""Searching the ledger, on both databases: what is found, in which order, how much of it, and to whom it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fixtures.postgres import Postgres
+
+from archiver.ledger import Ledger, Transaction, searching
+from archiver.ledger import tables as t
+from archiver.ledger.searching import Measured, Query, Sort
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SNOW, ICE = ["snow"], ["ice-cores"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """Twelve datasets in two projects, a day apart, with metadata, tags and comments."""
+    url = f"sqlite:///{tmp_path}/neve.sqlite"
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        url = postgres.database()
+    made = Ledger(url, lambda: NOW)
+    made.upgrade()
+    with made.begin("ana") as tx:
+        for project in ("snow", "ice-cores", "empty"):
+            tx.add_project(project, project)
+        for instrument in ("saxs", "weather"):
+            tx.add_instrument(instrument, instrument)
+        for number in range(12):
+            project, instrument = ("snow", "saxs") if number < 8 else ("ice-cores", "weather")
+            dataset = tx.open_dataset(project, instrument, f"{instrument}-run042{number}", f"p{number}", None)
+            tx.update_dataset(
+                dataset.id,
+                acquired_at=NOW - timedelta(days=number * 20, seconds=number),
+                title=("Névé am Gletscher", "STRAßE und Eis", "dry powder")[number % 3],
+                format="nexus" if number % 2 else "csv",
+                tier=("hot", "archive", "deep")[number // 4],
+                size_bytes=1000 - number,
+                metadata={
+                    "sample": {"name": ("Silver", "gold")[number % 2], "grains": [number, number * 2]},
+                    "energy_kev": 8 + number / 2,
+                    "user": f"user{number}",
+                    "odd": float("nan") if number == 3 else "12",
+                },
+            )
+            if number in {1, 2, 9}:
+                tx.set_tags(tx.dataset(dataset.id), ["calibration", f"t{number}"])
+            if number == 5:
+                tx.add_comment(dataset.id, "ana", "The beam was lost at noon.")
+    yield made
+    made.dispose()
+
+
+def numbers(tx: Transaction, query: Query, **more: object) -> list[int]:
+    return [d.id - 1 for d in tx.search(query, 50, **more)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (Query(), list(range(12))),
+        (Query(text="run0421"), [1, 10, 11]),
+        (Query(text="RUN0421 SAXS"), [1]),
+        (Query(text="saxs/saxs-run0424"), [4]),
+        (Query(text="NÉVÉ"), [0, 3, 6, 9]),
+        (Query(text="Ne\u0301ve\u0301"), [0, 3, 6, 9]),
+        (Query(text="strasse"), [1, 4, 7, 10]),
+        (Query(text="silver powder"), [2, 8]),
+        (Query(text="user7"), [7]),
+        (Query(text="beam noon"), [5]),
+        (Query(text="calib"), [1, 2, 9]),
+        (Query(text="sample"), []),
+        (Query(text="0"), list(range(12))),
+        (Query(text="2 t"), [1, 2, 4, 5, 7, 10, 11, 0, 3, 6, 8, 9]),
+        (Query(text="zz"), []),
+        (Query(projects=ICE), [8, 9, 10, 11]),
+        (Query(projects=ICE, text="silver"), [8, 10]),
+        (Query(projects=ICE, project="snow"), []),
+        (Query(projects=SNOW, project="snow", tier="archive"), [4, 5, 6, 7]),
+        (Query(projects=[], text="silver"), []),
+        (Query(projects=["nobody's"]), []),
+        (Query(tier="deep", format="nexus"), [9, 11]),
+        (Query(name="saxs-run0423"), [3]),
+        (Query(name="weather/saxs-run0423"), []),
+        (Query(since=NOW - timedelta(days=40, minutes=1), until=NOW), [1, 2]),
+        (Query(since=NOW), [0]),
+        (Query(tags=("calibration",)), [1, 2, 9]),
+        (Query(tags=("calibration", "t9")), [9]),
+        (Query(projects=SNOW, tags=("calibration",)), [1, 2]),
+        (Query(measured=(Measured("energy_kev", least=13),)), [10, 11]),
+        (Query(measured=(Measured("energy_kev", least=13, least_open=True),)), [11]),
+        (Query(measured=(Measured("energy_kev", 8, 9, most_open=True),), text="silver"), [0]),
+        (Query(measured=(Measured("sample.grains", 4, 4),)), [2, 4]),
+        (Query(measured=(Measured("odd", 12, 12),)), []),
+        (Query(said=(("odd", "12"),)), [n for n in range(12) if n != 3]),
+        (Query(said=(("sample.name", "GOLD"),), projects=ICE), [9, 11]),
+        (Query(said=(("sample.name", "gol"),)), []),
+        (Query(said=(("sample.name", None),), tier="hot"), [0, 1, 2, 3]),
+        (Query(said=(("name", None),)), []),
+    ],
+)
+@pytest.mark.parametrize("few", [searching._FEW, 0], ids=["one by one", "by indexes"])
+def test_what_is_found(ledger: Ledger, query: Query, found: list[int], few: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(searching, "_FEW", few)
+    monkeypatch.setattr(searching, "_SORTED", few)
+    with ledger.read() as tx:
+        assert numbers(tx, query) == sorted(found)
+        assert tx.count(query) == len(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"', "'", '""', 'silver" OR "gold', "silver OR gold", "NEAR(silver gold)", "silver AND", "-silver", "words:silver", "silv*", "^silver", "(",
+        "*", "%", "_", "s_lver", "%silver%", "\\", "\\%", "\0", "silver\0", "\ud800", "\U0010ffff", "\ue000\ue001\ue002", "'; DROP TABLE dataset; --",
+        "{words} : silver", "+", "a" * 10_000, "silver " * 1500, "🧊🧊🧊",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("few", [searching._FEW, 0], ids=["one by one", "by indexes"])
+def test_hostile_words_are_plain_text(ledger: Ledger, text: str, few: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(searching, "_FEW", few)
+    plain = {"silver\0", "silver " * 1500}
+    everything = {"\0", "\ud800", "\U0010ffff", "\ue000\ue001\ue002"}  # nothing that could be typed is left of them
+    with ledger.read() as tx:
+        found = numbers(tx, Query(text=text))
+        assert found == ([0, 2, 4, 6, 8, 10] if text in plain else list(range(12)) if text in everything else [])
+        tx.facets(Query(text=text))
+        if "\ud800" not in text:
+            assert tx.complete(text, None, 10).tags == []
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        (Sort.NEWEST, list(range(12))),
+        (Sort.OLDEST, list(range(11, -1, -1))),
+        (Sort.NAME, [*range(8), *(8, 9, 10, 11)]),
+        (Sort.LARGEST, list(range(12))),
+        (Sort.SMALLEST, list(range(11, -1, -1))),
+    ],
+)
+@pytest.mark.parametrize("query", [Query(), Query(text="run042"), Query(projects=SNOW, text="silver"), Query(measured=(Measured("energy_kev", 1),))])
+@pytest.mark.parametrize("few", [searching._FEW, 0], ids=["one by one", "by indexes"])
+def test_pages_in_every_order_while_data_arrive(
+    ledger: Ledger, sort: Sort, order: list[int], query: Query, few: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(searching, "_FEW", few)
+    by = {"newest": "place", "oldest": "place", "name": "name", "largest": "size_bytes", "smallest": "size_bytes"}[sort]
+    seen, cursor = [], None
+    if sort is Sort.NAME:
+        order = [0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 8, 9]
+        order = sorted(order, key=lambda n: ("saxs" if n < 8 else "weather") + f"-run042{n}")
+    with ledger.read() as tx:
+        expected = [n for n in order if n in numbers(tx, query)]
+    for _ in range(20):
+        with ledger.begin() as tx:
+            page = tx.search(query, 2, cursor, sort)
+            seen += [d.id - 1 for d in page]
+            if len(page) < 2:
+                break
+            cursor = (getattr(page[-1], by), page[-1].id)
+            tx.open_dataset("ice-cores", "saxs", f"a{len(seen)}", f"late{len(seen)}", None)  # fits one of the queries at most, and is new
+    assert [n for n in seen if n < 12] == expected
+    assert len(set(seen)) == len(seen)
+
+
+def test_facets_count_what_fits_and_nothing_else(ledger: Ledger):
+    def told(query: Query) -> dict[str, dict[str, int]]:
+        with ledger.read() as tx:
+            return {name: {v.value: v.count for v in values} for name, values in tx.facets(query).items()}
+
+    everything = told(Query())
+    assert everything["project"] == {"snow": 8, "ice-cores": 4}
+    assert everything["tier"] == {"hot": 4, "archive": 4, "deep": 4}
+    assert everything["format"] == {"csv": 6, "nexus": 6}
+    assert everything["year"] == {"2026": 4, "2025": 8}
+    assert list(everything["month"]) == sorted(everything["month"], reverse=True)
+    assert sum(everything["month"].values()) == 12
+    assert everything["tag"] == {"calibration": 3, "t1": 1, "t2": 1, "t9": 1}
+    theirs = told(Query(projects=ICE))
+    assert (theirs["project"], theirs["instrument"], theirs["tag"]) == ({"ice-cores": 4}, {"weather": 4}, {"calibration": 1, "t9": 1})
+    assert told(Query(projects=ICE, text="silver")) == told(Query(projects=ICE, said=(("sample.name", "silver"),)))
+    assert told(Query(projects=SNOW, text="silver"))["tier"] == {"hot": 2, "archive": 2}
+    assert told(Query(tier="hot"))["tag"] == {"calibration": 2, "t1": 1, "t2": 1}
+    nothing = {name: {} for name in ("project", "instrument", "tier", "format", "year", "month", "tag")}
+    assert told(Query(projects=[])) == told(Query(projects=ICE, project="snow")) == told(Query(text="nowhere")) == nothing
+
+
+def test_counts_end_where_they_are_said_to(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(searching, "COUNTED", 5)
+    with ledger.read() as tx:
+        assert tx.count(Query()) == 6
+        projects = tx.facets(Query())["project"]
+        assert [(v.value, v.count, v.more) for v in projects] == [("snow", 5, True), ("ice-cores", 4, False)]
+        monkeypatch.setattr(searching, "_FACETED", 5)
+        assert all(v.more for v in tx.facets(Query(text="run042"))["tier"]), "of many, some are looked at: there may be more of each"
+
+
+def test_completion_tells_what_is_theirs(ledger: Ledger):
+    with ledger.read() as tx:
+        assert tx.complete("saxs-run0", None, 3).names == ["saxs-run0420", "saxs-run0421", "saxs-run0422"]
+        assert tx.complete("weather/weather-run0421", None, 9).names == ["weather/weather-run04210", "weather/weather-run04211"]
+        assert tx.complete("", SNOW, 50).names == [f"saxs-run042{n}" for n in range(8)]
+        assert tx.complete("weather", SNOW, 9).names == []
+        assert tx.complete("t", SNOW, 9).tags == ["t1", "t2"]
+        assert tx.complete("t", [], 9).tags == []
+        assert tx.complete("SAMPLE", ICE, 9).fields == ["sample.grains", "sample.name"]
+        assert tx.complete("s", ["empty"], 9).fields == []
+
+
+def test_the_index_follows_every_change(ledger: Ledger):
+    with ledger.begin("ana") as tx:
+        tx.update_dataset(1, title="other", metadata={"energy_kev": 99})
+        tx.set_tags(tx.dataset(2), [])
+        tx.update_dataset(12, acquired_at=NOW + timedelta(minutes=1))
+        comment = tx.comments(6)[0]
+        tx.change_comment(comment, "All is well.")
+    with ledger.read() as tx:
+        assert numbers(tx, Query(text="other")) == [0]
+        assert numbers(tx, Query(text="silver"))[0] == 2
+        assert numbers(tx, Query(measured=(Measured("energy_kev", 50),))) == [0]
+        assert numbers(tx, Query(tags=("calibration",))) == numbers(tx, Query(text="calibration")) == [2, 9]
+        assert numbers(tx, Query())[0] == 11
+        assert numbers(tx, Query(text="beam")) == []
+        assert numbers(tx, Query(text="well")) == [5]
+        rows = tx.connection.execute(sa.select(sa.func.count()).select_from(t.search)).scalar()
+        assert rows == 12
+    with ledger.begin("ana") as tx:
+        tx.remove_comment(tx.comments(6)[0])
+    with ledger.read() as tx:
+        assert numbers(tx, Query(text="well")) == []
+        kinds = [e.kind for e in tx.events(6)]
+        assert kinds[-3:] == ["comment.added", "comment.changed", "comment.removed"]
+        if ledger.url.get_backend_name() == "sqlite":
+            tx.connection.exec_driver_sql("SELECT count(*) FROM search_fts WHERE search_fts MATCH '\"all\"'").scalar_one()
+
+
+def test_sqlite_goes_by_the_indexes(ledger: Ledger):
+    """Plans read bounded rows: words by their index in the order of places, columns by one index that holds all of them."""
+    if ledger.url.get_backend_name() != "sqlite":
+        pytest.skip("PostgreSQL's plans depend on what it has counted")
+    plans = []
+
+    def note(_conn: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if statement.startswith(("SELECT", "WITH")):
+            plans.append((statement, parameters))
+
+    def asked(query: Query, **more: object) -> str:
+        plans.clear()
+        sa.event.listen(ledger.engine, "before_cursor_execute", note)
+        try:
+            with ledger.read() as tx:
+                tx._few = lambda *_: False  # type: ignore[method-assign]
+                tx._page(query, 50, None, Sort.NEWEST, **more)  # type: ignore[arg-type]
+                said = [tx.connection.exec_driver_sql("EXPLAIN QUERY PLAN " + s, p).all() for s, p in list(plans)]
+        finally:
+            sa.event.remove(ledger.engine, "before_cursor_execute", note)
+        return "\n".join(row[3] for plan in said for row in plan)
+
+    by_words = asked(Query(text="silver", projects=["a", "b"]))
+    assert "SCAN search_fts VIRTUAL TABLE INDEX" in by_words
+    assert "TEMP B-TREE FOR ORDER BY" not in by_words
+    assert "SCAN dataset\n" not in by_words + "\n"
+    walked = asked(Query(projects=["a", "b"], tier="hot"))
+    assert "USING COVERING INDEX ix_dataset_walk" in walked
+    assert "TEMP B-TREE FOR ORDER BY" not in walked
