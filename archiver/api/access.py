@@ -47,15 +47,24 @@ TheHub = Annotated[Hub, Depends(_hub)]
 
 def _needs(scope: str | None) -> Callable[..., Identity]:
     def who(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
-        token = auth.bearer(request.headers.get("Authorization"))
-        if keys.is_key(token):
-            raise NotAllowed("This is an instrument's key: it sends data, and can do nothing else.", "Use a token of the hub.")
-        identity = hub.who(token)
+        identity = _by_page(request)
+        if identity is None:
+            token = auth.bearer(request.headers.get("Authorization"))
+            if keys.is_key(token):
+                raise NotAllowed("This is an instrument's key: it sends data, and can do nothing else.", "Use a token of the hub.")
+            identity = hub.who(token)
         if scope is not None:
             identity.need(scope)
         return sighted(archive, identity)
 
     return who
+
+
+def _by_page(request: Request) -> Identity | None:
+    """Who is signed in, where a page of ours asks."""
+    signed_in = request.app.state.signed_in
+    asks = "Authorization" not in request.headers and signed_in is not None and signed_in.asks(request)
+    return signed_in.who(request) if asks else None
 
 
 def sighted(archive: Archive, identity: Identity) -> Identity:
@@ -67,11 +76,9 @@ def sighted(archive: Archive, identity: Identity) -> Identity:
 
 
 def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Sender:
-    header, signed_in = request.headers.get("Authorization"), request.app.state.signed_in
-    if header is None and signed_in is not None and signed_in.asks(request):
-        identity = signed_in.who(request)
-    else:
-        token = auth.bearer(header)
+    identity = _by_page(request)
+    if identity is None:
+        token = auth.bearer(request.headers.get("Authorization"))
         if keys.is_key(token):
             return keys.sender(archive, token)
         identity = hub.who(token)

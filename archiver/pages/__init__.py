@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -23,12 +24,13 @@ from archiver.archive import Archive
 from archiver.auth import Hub
 from archiver.errors import PublicError
 from archiver.ledger.store import Moved
-from archiver.pages import me, restores, upload, views
+from archiver.pages import browse, me, restores, upload, views
 from archiver.pages.sessions import NeedsSignIn, Sessions
 
 __all__ = ["create_site"]
 
 _STATIC = Path(__file__).parent / "static"
+_SHARED = Path(str(resources.files("neve"))) / "static"  # the same modules as in notebooks
 _FORM_BYTES = 16 * 2**10
 
 
@@ -67,11 +69,14 @@ def _pages(archive: Archive, hub: Hub, sessions: Sessions) -> FastAPI:
     app.state.root = settings.prefix.rstrip("/")
     app.state.sessions = sessions
     # Part of the addresses of what is static: it may be kept for ever, and changes with its content.
-    app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_STATIC.rglob("*")) if path.is_file())).hexdigest()[:12]
+    static = [path for folder in (_STATIC, _SHARED) for path in sorted(folder.rglob("*")) if path.is_file()]
+    app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in static)).hexdigest()[:12]
     app.include_router(views.router)
     app.include_router(restores.router)
     app.include_router(me.router)
     app.include_router(upload.router)
+    app.include_router(browse.router)
+    app.mount(f"/static/{app.state.static_mark}/neve", _Kept(directory=_SHARED))
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):
         app.add_exception_handler(kind, views.error_page)

@@ -18,6 +18,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "main": ("Main", "Navigation principale"),
     "crumbs": ("Where you are", "Où vous êtes"),
     "datasets": ("Datasets", "Jeux de données"),
+    "browse": ("Browse", "Parcourir"),
+    "browse_needs_script": (
+        "This page needs JavaScript. The list of datasets does without.",
+        "Cette page a besoin de JavaScript. La liste des jeux de données s’en passe.",
+    ),
     "add": ("Add data", "Ajouter des données"),
     "me": ("Me", "Moi"),
     "signed_in": ("Signed in", "Connecté"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neve.browsing import Browser, browse
     from neve.client import Client, credentials
+    from neve.downloading import Downloaded, download
     from neve.errors import (
         Ambiguous,
         ColdDataError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from neve.keeping import end_hold, hold, holds, notices
     from neve.preflight_check import Preflight, preflight
     from neve.readers import DatasetReader
+    from neve.remarks import Listing, comment, comments, ls, tag
     from neve.restores import Restoration, quote, restore
     from neve.webhooks import AlreadySeen, WrongSignature, verify_webhook
     from neve.widget import RestoreButton, restore_button
@@ -51,6 +53,13 @@ _HOME_OF = {
     "browse": "browsing",
     "Client": "client",
     "credentials": "client",
+    "Downloaded": "downloading",
+    "download": "downloading",
+    "Listing": "remarks",
+    "comment": "remarks",
+    "comments": "remarks",
+    "ls": "remarks",
+    "tag": "remarks",
     "Ambiguous": "errors",
     "ColdDataError": "errors",
     "Conflict": "errors",
@@ -97,6 +106,8 @@ __all__ = [
     "ColdDataError",
     "Conflict",
     "DatasetReader",
+    "Downloaded",
+    "Listing",
     "NeveCatalog",
     "NeveError",
     "NoRoom",
@@ -120,15 +131,20 @@ __all__ = [
     "WrongUse",
     "browse",
     "catalog",
+    "comment",
+    "comments",
     "credentials",
+    "download",
     "end_hold",
     "hold",
     "holds",
+    "ls",
     "notices",
     "preflight",
     "quote",
     "restore",
     "restore_button",
+    "tag",
     "verify_webhook",
 ]
 

@@ -17,6 +17,7 @@ import typer
 from neve import records
 from neve.client import connect
 from neve.errors import NeveError, WrongUse
+from neve.progress import bytes_bar
 from neve.send.commands import send_command
 from neve.send.watch_command import watch_command
 from neve.wording import duration_text, size_text, tier_text, time_text, utc_json
@@ -89,6 +90,46 @@ def status(
         typer.echo(f"  restore   {_restore_line(dataset.restore)}")
     if dataset.problem:
         typer.echo(f"  problem   {dataset.problem}")
+
+
+@app.command()
+def download(
+    names: Annotated[list[str], typer.Argument(help="Datasets, bare or instrument/name.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder in which each gets a folder of its name.")] = Path(),
+    files: Annotated[str | None, typer.Option("--files", help="Only files that match this glob.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Ask for what is cold, and wait until it is back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch datasets, checked; started again, it goes on where it was."""
+    from neve.downloading import Downloaded  # noqa: PLC0415 - only here
+    from neve.downloading import download as fetch  # noqa: PLC0415
+    from neve.errors import ColdDataError  # noqa: PLC0415
+    from neve.restores import restore_dataset  # noqa: PLC0415
+
+    client, done = connect(), list[tuple[str, Downloaded]]()
+    with bytes_bar(shown=not as_json) as bar:
+        for name in names:
+            dataset = client.find(name)
+            total = dataset.size_bytes if files is None else None
+            came = bar(dataset.full_name, total)
+            try:
+                found = fetch(dataset.full_name, to, files, progress=came)
+            except ColdDataError:
+                if not wait:
+                    raise
+                restore_dataset(client, dataset, files).wait()
+                found = fetch(dataset.full_name, to, files, progress=came)
+            done.append((dataset.full_name, found))
+    if as_json:
+        typer.echo(json.dumps([{"dataset": name, **asdict(found), "folder": str(found.folder)} for name, found in done], ensure_ascii=False))
+    else:
+        for name, found in done:
+            typer.echo(f"{name}: {found.fetched} file(s), {size_text(found.size_bytes)} into {found.folder}; {found.already} there already.")
+    failed = [(name, path, why) for name, found in done for path, why in found.failed.items()]
+    for name, path, why in failed:
+        sys.stderr.write(f"neve: {path} of {name} is missing: {why}\n")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _restore_line(restore: records.Restore) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -121,6 +121,30 @@ class Client:
             cursor = self._parsed(lambda answer: answer["next_cursor"], answer)
             if cursor is None:
                 return sorted(found, key=lambda file: file.path)
+
+    def links(self, dataset_id: int, files: str | None = None) -> Iterator[records.Link]:
+        """Links by which a dataset's files are read, those that match `files`, page by page as they are asked for. Raises ColdDataError."""
+        cursor: str | None = None
+        while True:
+            params = {"limit": str(_PAGE)} | ({"path": files} if files else {}) | ({"cursor": cursor} if cursor else {})
+            answer = self._send("GET", f"datasets/{dataset_id}/links", params=params)
+            yield from self._parsed(lambda answer: [records.link(item) for item in answer["items"]], answer)
+            cursor = self._parsed(lambda answer: answer["next_cursor"], answer)
+            if cursor is None:
+                return
+
+    def tag(self, dataset_id: int, add: Sequence[str], remove: Sequence[str]) -> records.Dataset:
+        """Give a dataset tags, and take others from it."""
+        asked = {"add_tags": list(add), "remove_tags": list(remove)}
+        return self._parsed(records.dataset, self._send("PATCH", f"datasets/{dataset_id}", json=asked))
+
+    def comment(self, dataset_id: int, text: str) -> records.Comment:
+        return self._parsed(records.comment, self._send("POST", f"datasets/{dataset_id}/comments", json={"text": text}))
+
+    def comments(self, dataset_id: int) -> list[records.Comment]:
+        """What people say of a dataset, oldest first."""
+        answer = self._send("GET", f"datasets/{dataset_id}/comments", params={"limit": str(_PAGE)})
+        return self._parsed(lambda answer: [records.comment(item) for item in answer["items"]], answer)
 
     # Restores and keys
 

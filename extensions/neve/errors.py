@@ -217,6 +217,8 @@ def from_problem(status: int, problem: Mapping[str, Any]) -> NeveError:
     known = {"type", "title", "status", "code", "detail", "next_step"}
     extra = {str(key): value for key, value in problem.items() if key not in known}
     fallback = ServiceUnavailable if status >= 500 else _BY_STATUS.get(status, NeveError)
+    if problem.get("code") == ColdDataError.code and {"dataset", "tier", "back_within_s"} <= extra.keys():
+        return ColdDataError(str(extra["dataset"]), str(extra["tier"]), int(extra["back_within_s"]))
     kind = _BY_CODE.get(str(problem.get("code")), fallback)
     detail = str(problem.get("detail") or problem.get("title") or f"The archiver answered {status}.")
     return kind(detail, str(problem.get("next_step") or ""), **extra)

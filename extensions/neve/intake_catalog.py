@@ -56,7 +56,8 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         return (item.full_name for item in self._client.datasets(self._filters))
 
     def __len__(self) -> int:
-        return self._client.page(self._filters, limit=1).total
+        page = self._client.page(self._filters, limit=1)
+        return sum(1 for _ in self) if page.total_more else page.total  # the archiver counts up to 10,000
 
     def __bool__(self) -> bool:
         return True  # a catalog is one even when nothing is in it, and `if cat` should ask nobody
@@ -70,9 +71,13 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         tier: str | None = None,
         since: str | date | datetime | None = None,
         until: str | date | datetime | None = None,
+        tag: str | None = None,
+        **metadata: str | float | tuple[float | None, float | None],
     ) -> Catalog:
-        """The datasets that fit, as a catalog. `text`: words in name, title, instrument or project; `tier`: the nearest that holds all of it
-        (hot, archive, deep); `since`, `until`: when measured, days inclusive (UTC unless the time says otherwise).
+        """The datasets that fit, as a catalog. `text`: words, parts of them too, in name, title, instrument, project, tags, comments or metadata;
+        `tier`: the nearest that holds all of it (hot, archive, deep); `since`, `until`: when measured, days inclusive (UTC unless the time says
+        otherwise). Any other name is a field of the metadata: `sample="silver"`, `energy_kev=12.4`, `energy_kev=(8, 12)` for a range (None: no
+        end), `energy_kev=">12"`; `sample__name` for a field within another.
 
         An intake search expression is taken too; it fetches every entry first, as intake does."""
         if isinstance(text, SearchBase):
@@ -80,7 +85,8 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         filters = dict(self._filters)
         if text:
             filters["q"] = " ".join([*filters.get("q", "").split(), *str(text).split()])
-        for name, value in (("project", project), ("instrument", instrument), ("tier", tier)):
+        asked = {f"meta.{name.replace('__', '.')}": _condition(value) for name, value in metadata.items()}
+        for name, value in {"project": project, "instrument": instrument, "tier": tier, "tag": tag, **asked}.items():
             if value is None:
                 continue
             if filters.get(name, value) != value:
@@ -170,7 +176,7 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         page = self._first_page()
         if isinstance(page, NeveError):
             return f"<Névé catalog at {self._client.url}: {page}>"
-        head = f"<Névé catalog{self._narrowed()}: {page.total} dataset{'' if page.total == 1 else 's'}>"
+        head = f"<Névé catalog{self._narrowed()}: {_counted(page)}>"
         lines = [f"  {'  '.join(_row(item))}" for item in page.items]
         more = page.total - len(page.items)
         return "\n".join([head, *lines, *([f"  … and {more} more"] if more > 0 else [])])
@@ -180,7 +186,7 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
         if isinstance(page, NeveError):
             return f"<p>{html.escape(str(page))}</p>"
         more = page.total - len(page.items)
-        caption = f"Névé catalog{self._narrowed()}: {page.total} dataset{'' if page.total == 1 else 's'}"
+        caption = f"Névé catalog{self._narrowed()}: {_counted(page)}"
         foot = f"<p>… and {more} more: narrow them with <code>.search(…)</code></p>" if more > 0 else ""
         return table_html(caption, ("Dataset", "Measured", "Size", "Where", "Title"), [_row(item) for item in page.items]) + foot
 
@@ -237,6 +243,11 @@ def _description(client: Client, dataset: records.Dataset) -> ReaderDescription:
     return entry
 
 
+def _counted(page: records.Page) -> str:
+    more = "more than " if page.total_more else ""
+    return f"{more}{page.total} dataset{'' if page.total == 1 else 's'}"
+
+
 def _row(item: records.Dataset) -> tuple[str, ...]:
     where = tier_text(item.tier)
     if item.tier == "hot" and item.hot_until is not None:
@@ -244,6 +255,15 @@ def _row(item: records.Dataset) -> tuple[str, ...]:
     if item.restore is not None and item.restore.running:
         where += f", {records.RESTORE_STATES[item.restore.state]}"
     return item.full_name, time_text(item.when), size_text(item.size_bytes), where, item.title or ""
+
+
+def _condition(value: str | float | tuple[float | None, float | None]) -> str:
+    """As the archiver reads it."""
+    if isinstance(value, tuple):
+        if len(value) != 2:
+            raise WrongUse(f"{value!r} is no range.", "A range is (least, most), with None where it has no end.")
+        return "..".join("" if end is None else repr(float(end)) for end in value)
+    return value if isinstance(value, str) else repr(value)
 
 
 def _moment(value: str | date | datetime, name: str, *, end_of_day: bool = False) -> datetime:

@@ -58,6 +58,31 @@ def in_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
+@contextmanager
+def bytes_bar(*, shown: bool) -> Iterator[Callable[[str, int | None], Callable[[int], object]]]:
+    """On a terminal, a line for each thing whose bytes come, with rate and time left. Gives the function that begins one: name, total bytes."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda _name, _total: lambda _more: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for terminals
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def begin(name: str, total: int | None) -> Callable[[int], object]:
+            task = bar.add_task(name, total=total)
+            return lambda more: bar.advance(task, more)
+
+        yield begin
+
+
 def _terminal_bar() -> Progress:
     from rich.console import Console  # noqa: PLC0415 - only for terminals
     from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415

@@ -133,6 +133,7 @@ class Dataset:
     back_within_s: int
     restore: Restore | None
     problem: str | None
+    tags: tuple[str, ...]
 
     @property
     def when(self) -> datetime:
@@ -211,12 +212,35 @@ class Credentials:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A file of a dataset, and a link that reads it for a while. In a bundle it begins at `offset_bytes` of what the link reads."""
+
+    file_id: int
+    path: str
+    size_bytes: int
+    sha256: str
+    url: str = field(repr=False)
+    offset_bytes: int
+
+
+@dataclass(frozen=True)
+class Comment:
+    """What a person says of a dataset."""
+
+    id: int
+    user: str
+    text: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
 class Page:
-    """One page of datasets, newest first. `total` counts all that fit."""
+    """One page of datasets, newest first. `total` counts what fits, up to 10,000; `total_more`: there are more than that."""
 
     items: tuple[Dataset, ...]
     next_cursor: str | None
     total: int
+    total_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,4 +314,13 @@ def me(data: Mapping[str, Any]) -> Me:
 
 def page(data: Mapping[str, Any]) -> Page:
     items = tuple(dataset(item) for item in data["items"])
-    return Page(items=items, next_cursor=data["next_cursor"], total=data["total"])
+    return Page(items=items, next_cursor=data["next_cursor"], total=data["total"], total_more=data.get("total_more", False))
+
+
+def link(data: Mapping[str, Any]) -> Link:
+    first = 0 if data["range"] is None else int(data["range"].removeprefix("bytes=").partition("-")[0])
+    return _build(Link, data, offset_bytes=first)
+
+
+def comment(data: Mapping[str, Any]) -> Comment:
+    return _build(Comment, data)

@@ -8,10 +8,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from fixtures.door import Door
+from fixtures.door import Door, sign_in
 from fixtures.site import ALL
-
-from archiver import auth
 
 pytestmark = pytest.mark.browser
 
@@ -25,21 +23,13 @@ def door(doors: Callable[..., Door]) -> Door:
     return doors(f"[reception]\nparts_above_bytes = {PART}\nfile_max_bytes = {100 * PART}\n", worker=f"part_bytes = {PART}")
 
 
-def sign_in(page, door: Door, name: str, *groups: str, scopes: list[str] | None = None, path: str = "upload") -> None:
-    """As the hub would: the page sends the browser away, and it comes back with its code."""
-    door.hub.add(name, *groups, scopes=scopes or [*ALL, auth.INGEST])
-    page.goto(f"{door.url}/{path}")
-    state = parse_qs(urlsplit(page.url).query)["state"][0]
-    page.goto(f"{door.url}/oauth_callback?code=code-of-{name}&state={state}")
-
-
 @pytest.fixture
 def alice(page, door: Door):
     """alice's page, in snow, with all that it said of our own scripts' faults."""
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None)
-    sign_in(page, door, "alice", "snow")
+    sign_in(page, door, "alice", "snow", path="upload")
     yield page
     assert faults == []
 
@@ -221,7 +211,7 @@ def test_an_ended_session_is_signed_in_again_and_it_goes_on(alice, door: Door, t
     link = alice.get_by_role("link", name="Sign in again")
     link.wait_for()
     other = alice.context.new_page()
-    sign_in(other, door, "alice", "snow")
+    sign_in(other, door, "alice", "snow", path="upload")
     other.close()
     with door.working():
         ended(alice, "1 file received.")
@@ -264,7 +254,7 @@ def test_a_sending_is_cancelled_and_leaves_nothing_behind(alice, door: Door, tmp
 def test_it_speaks_french_to_those_who_ask_for_it(browser, door: Door, tmp_path):
     context = browser.new_context(locale="fr-FR", viewport={"width": 390, "height": 800})
     page = context.new_page()
-    sign_in(page, door, "alice", "snow")
+    sign_in(page, door, "alice", "snow", path="upload")
     assert page.locator("html").get_attribute("lang") == "fr"
     page.get_by_role("heading", name="Ajouter des données").wait_for()
     page.get_by_label("Instrument").select_option("saxs")
@@ -285,7 +275,7 @@ def test_without_the_right_or_a_project_there_is_no_page_but_the_next_step(page,
     assert "ask an admin" in page.inner_text("main")
 
     page.context.clear_cookies()
-    sign_in(page, door, "eve")
+    sign_in(page, door, "eve", path="upload")
     page.get_by_text("You are in no project yet.").wait_for()
     assert page.locator("#upload").count() == 0
     policy = page.request.get(f"{door.url}/upload").headers["content-security-policy"]

@@ -1,6 +1,7 @@
 // The catalog to browse: search, facets, table, one dataset's pane, and bringing data back. One module for the notebook's widget and any page.
 //
-// `mount(el, {request, texts, lang, first, filters, onSelect, onFilters})` draws it. `request(method, path, {query, body})` asks the archiver's API,
+// `mount(el, {request, texts, lang, first, filters, onSelect, onFilters, onOpen, preview, page})` draws it; `preview(file)` and `page(item)`, where
+// there are any, give addresses of a file's picture and of a dataset's own page. `request(method, path, {query, body})` asks the archiver's API,
 // by whatever transport, and fails with {detail, next_step}. All that is true lives on the server; what is kept here can be lost at any time.
 
 const PAGE = 50;
@@ -60,7 +61,8 @@ const present = (children) => children.filter((child) => child !== null && child
 
 const button = (text, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, text);
 
-export function mount(el, { request, texts, lang, first = null, filters = {}, onSelect = () => {}, onFilters = () => {} }) {
+export function mount(el, { request, texts, lang, first = null, filters = {}, ...rest }) {
+  const { onSelect = () => {}, onFilters = () => {}, onOpen = () => {}, preview = null, page: pageOf = null } = rest;
   const w = wording(texts, lang);
   const t = w.t;
   const asked = { ...filters };
@@ -116,13 +118,14 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
 
   // Asking, and what goes wrong: a sentence with its next step, and the way to try again.
 
-  async function tried(act, again) {
+  async function tried(what, act, again) {
     try {
       const answer = await act();
-      trouble.hidden = true;
+      if (trouble.dataset.what === what) trouble.hidden = true; // another thing's success says nothing of this one
       return answer;
     } catch (error) {
       if (ended) return null;
+      trouble.dataset.what = what;
       trouble.replaceChildren(`${error.detail ?? error.message} ${error.next_step ?? ""} `, button(t("again"), again));
       trouble.hidden = false;
       return null;
@@ -154,7 +157,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
     onFilters({ ...asked });
     root.setAttribute("aria-busy", "true");
     const [found, counts] = await Promise.all([
-      tried(() => request("GET", "datasets", { query: { ...query(), limit: PAGE } }), search),
+      tried("search", () => request("GET", "datasets", { query: { ...query(), limit: PAGE } }), search),
       request("GET", "datasets/facets", { query: query() }).catch(() => null), // the table does without
     ]);
     if (mine !== turn || ended) return;
@@ -165,7 +168,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
 
   async function page(after) {
     const mine = turn;
-    const found = await tried(() => request("GET", "datasets", { query: { ...query(), limit: PAGE, cursor: after } }), () => page(after));
+    const found = await tried("page", () => request("GET", "datasets", { query: { ...query(), limit: PAGE, cursor: after } }), () => page(after));
     if (mine === turn && found !== null) show(found, false);
   }
 
@@ -177,7 +180,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
     else body.append(...rows);
     table.hidden = items.length === 0;
     more.hidden = cursor === null;
-    status.textContent = items.length === 0 ? t("nothing") : found.total > 10000 ? t("found_more", { n: 10000 }) : t("found", { n: found.total });
+    status.textContent = items.length === 0 ? t("nothing") : found.total_more ? t("found_more", { n: found.total }) : t("found", { n: found.total });
   }
 
   function row(item) {
@@ -238,7 +241,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
   // One dataset
 
   async function open(id) {
-    const item = await tried(() => request("GET", `datasets/${id}`), () => open(id));
+    const item = await tried("open", () => request("GET", `datasets/${id}`), () => open(id));
     if (item === null || ended) return;
     const code = `cat["${item.full_name}"].read()`;
     const said = element("p", { class: "said", role: "status" });
@@ -262,6 +265,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
       item.title ? element("p", {}, item.title) : null,
       item.problem ? element("p", { class: "bad" }, item.problem) : null,
       element("p", { class: "buttons" }, copy, bring, keep.opener),
+      pageOf === null ? null : element("p", {}, element("a", { href: pageOf(item) }, t("page"))),
       keep.form,
       said,
       tags,
@@ -273,19 +277,24 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
     pane.setAttribute("aria-labelledby", `pane-${id}`);
     pane.hidden = false;
     pane.focus();
+    onOpen(id);
     drawTags(item, tags);
     const listed = await request("GET", `datasets/${id}/files`, { query: { limit: PAGE } }).catch(() => null);
     if (listed === null || ended) return;
     files.replaceChildren(...listed.items.map((file) => element("li", {}, element("code", {}, file.path), ` ${w.size(file.size_bytes)}`)));
     const shown = listed.items.find((file) => file.has_preview);
     if (shown === undefined) return;
+    const picture = (src) => seen.replaceChildren(element("img", { src, alt: t("preview", { name: shown.path }), onerror: () => seen.replaceChildren() }));
+    if (preview !== null) return picture(preview(shown));
     const answer = await request("GET", `files/${shown.id}/preview`).catch(() => null);
-    if (answer?.png_base64) seen.replaceChildren(element("img", { src: `data:image/png;base64,${answer.png_base64}`, alt: t("preview", { name: shown.path }) }));
+    if (answer?.png_base64) picture(`data:image/png;base64,${answer.png_base64}`);
   }
 
   function shut() {
+    if (trouble.dataset.what === "open") trouble.hidden = true;
     const name = pane.querySelector("h3")?.textContent;
     pane.hidden = true;
+    onOpen(null);
     // The focus goes back to the row that opened it.
     for (const line of body.rows) if (line.dataset.name === name) line.querySelector("th button").focus();
   }
@@ -303,12 +312,12 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
   function drawTags(item, place) {
     if (!Array.isArray(item.tags)) return;
     const change = async (patch) => {
-      const answer = await tried(() => request("PATCH", `datasets/${item.id}`, { body: { tags: patch } }), () => change(patch));
+      const answer = await tried("tag", () => request("PATCH", `datasets/${item.id}`, { body: patch }), () => change(patch));
       if (answer !== null) drawTags(answer, place);
     };
     const input = element("input", { "aria-label": t("add_tag"), placeholder: t("add_tag"), maxlength: "60", size: "14" });
-    const adding = element("form", { onsubmit: (event) => (event.preventDefault(), input.value.trim() && change({ add: [input.value.trim()] })) }, input);
-    const given = item.tags.map((tag) => element("span", { class: "tag" }, tag, button("×", () => change({ remove: [tag] }), { "aria-label": t("remove_tag", { name: tag }) })));
+    const adding = element("form", { onsubmit: (event) => (event.preventDefault(), input.value.trim() && change({ add_tags: [input.value.trim()] })) }, input);
+    const given = item.tags.map((tag) => element("span", { class: "tag" }, tag, button("×", () => change({ remove_tags: [tag] }), { "aria-label": t("remove_tag", { name: tag }) })));
     place.replaceChildren(...given, adding);
   }
 
@@ -325,7 +334,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
     inner.addEventListener("submit", async (event) => {
       event.preventDefault();
       const asks = { dataset: item.full_name, until: day.value, reason: reason.value, files: null };
-      const answer = await tried(() => request("POST", "holds", { body: asks }), () => inner.requestSubmit());
+      const answer = await tried("hold", () => request("POST", "holds", { body: asks }), () => inner.requestSubmit());
       if (answer === null) return;
       inner.hidden = true;
       opener.focus();
@@ -347,7 +356,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
     async function price() {
       const mine = ++newest;
       go.disabled = true;
-      const found = await tried(() => request("POST", "quotes", { body: { datasets: names, files: null, days: Number(days.value) } }), price);
+      const found = await tried("quote", () => request("POST", "quotes", { body: { datasets: names, files: null, days: Number(days.value) } }), price);
       if (found === null || mine !== newest) return;
       quote = found;
       const fits = found.room.fits && found.quotas.every((one) => one.fits);
@@ -363,7 +372,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
 
     async function confirm() {
       go.disabled = true;
-      const answer = await tried(() => request("POST", "restores", { body: { quote: quote.id } }), confirm);
+      const answer = await tried("restore", () => request("POST", "restores", { body: { quote: quote.id } }), confirm);
       if (answer === null) return;
       leave(t("asked"));
       restores.open = true;
@@ -414,7 +423,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
     const runs = RUNNING.has(one.state);
     const bar = element("progress", { max: String(Math.max(1, one.bytes_total)), "aria-label": t("progress", { name: one.dataset }), hidden: !runs });
     bar.value = one.bytes_ready;
-    const change = (what, sent) => async () => (await tried(() => request("POST", `restores/${one.id}/${what}`, { body: sent }), change(what, sent))) && look();
+    const change = (what, sent) => async () => (await tried("change", () => request("POST", `restores/${one.id}/${what}`, { body: sent }), change(what, sent))) && look();
     const state = texts[`state_${one.state}`] ? t(`state_${one.state}`) : one.state;
     const when = runs ? (one.promised_by ? t("until", { day: w.minute(one.promised_by) }) : "") : one.expires_at ? t("until", { day: w.minute(one.expires_at) }) : "";
     return element(
@@ -431,6 +440,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, on
   search();
   look();
   return {
+    open,
     still: () => {
       ended = true; // nobody answers: what was saved stays, and says so
       status.textContent = t("static");

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import hashlib
 import io
 import json
 import threading
@@ -40,6 +42,9 @@ class Api:
         self.datasets, self.files, self.bodies, self.restores = {}, {}, {}, {}
         self.holds, self.notices = [], []
         self.previews: dict[int, str] = {}
+        self.comments: list[dict] = []
+        self.ranges: dict[int, str] = {}  # of files that stand in a bundle
+        self.links_at_once, self.link_life = 2, 600
         self.seen: list[tuple[str, str]] = []
         self.fail: list[tuple[int, str, bytes]] = []  # (status, content type, body) of the next answers
         self.script = ["queued", "recalling", "copying", "ready"]  # states of the next restore, one per question
@@ -184,9 +189,17 @@ class Api:
                 return 200, {name: [{"value": v, "count": n, "more": False} for v, n in found.most_common()] for name, found in counts.items()}
             case "PATCH", ["datasets", number]:
                 tags = self.datasets[int(number)]["tags"]
-                tags += [tag for tag in body["tags"].get("add", []) if tag not in tags]
-                self.datasets[int(number)]["tags"] = [tag for tag in tags if tag not in body["tags"].get("remove", [])]
+                tags += [tag for tag in body.get("add_tags", []) if tag not in tags]
+                self.datasets[int(number)]["tags"] = [tag for tag in tags if tag not in body.get("remove_tags", [])]
                 return 200, self.datasets[int(number)]
+            case "POST", ["datasets", number, "comments"]:
+                said = {"id": len(self.comments) + 1, "dataset_id": int(number), "user": "alice", "text": body["text"]}
+                self.comments.append({**said, "created_at": iso(T0), "changed_at": None})
+                return 201, self.comments[-1]
+            case "GET", ["datasets", number, "comments"]:
+                return 200, {"items": [one for one in self.comments if one["dataset_id"] == int(number)], "next_cursor": None}
+            case "GET", ["datasets", number, "links"]:
+                return self.links(int(number), query)
             case "GET", ["files", number, "preview"]:
                 return 200, {"png_base64": self.previews[int(number)], "plot": None}
             case "GET", ["datasets", number] if int(number) in self.datasets:
@@ -248,6 +261,25 @@ class Api:
                 return 200, {"access_key_id": access, "secret_access_key": secret, "session_token": session, "expires_at": end,
                              "endpoint_url": self.endpoint_url, "region": "eu-west-3", "buckets": self.buckets}  # fmt: skip
         return self.problem(404, "not-found")
+
+    def links(self, number, query):
+        dataset = self.datasets[number]
+        if dataset["tier"] == "deep":
+            name, within = dataset["full_name"], dataset["back_within_s"]
+            return self.problem(409, "cold-data", dataset=name, tier="deep", back_within_s=within)
+        files = [file for file in self.files[number] if fnmatch.fnmatchcase(file["path"], query.get("path", "*"))]
+        start, limit = int(query.get("cursor", 0)), min(int(query["limit"]), self.links_at_once)
+        items = [
+            {"file_id": file["id"], "path": file["path"], "size_bytes": file["size_bytes"], "range": self.ranges.get(file["id"]),
+             "sha256": hashlib.sha256(self.bodies[number, file["path"]]).hexdigest(), "url": self.link(number, file), "expires_at": iso(T0)}
+            for file in files[start : start + limit]
+        ]  # fmt: skip
+        return 200, {"items": items, "next_cursor": str(start + limit) if start + limit < len(files) else None}
+
+    def link(self, number, file):
+        copy = next(copy for copy in file["copies"] if copy["tier"] in self.buckets)
+        wanted = {"Bucket": copy["bucket"], "Key": copy["key"]} | ({"VersionId": copy["version_id"]} if copy["version_id"] else {})
+        return self.s3.generate_presigned_url("get_object", Params=wanted, ExpiresIn=self.link_life)
 
     def page(self, query):
         items = sorted(self.datasets.values(), key=lambda item: (item["acquired_at"], item["id"]), reverse=True)

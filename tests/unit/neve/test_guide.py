@@ -10,7 +10,8 @@ GUIDE = Path(__file__).resolve().parents[3] / "extensions" / "README.md"
 
 
 @pytest.mark.usefixtures("lab")
-def test_every_block_runs(capsys):
+def test_every_block_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert len(blocks) >= 10
     session: dict[str, object] = {}
@@ -21,6 +22,7 @@ def test_every_block_runs(capsys):
             thread.join(30)
     out = capsys.readouterr().out
     assert "xas/scan7 is back" in out
+    assert sorted(path.name for path in (tmp_path / "laptop" / "run42").iterdir()) == ["scan.h5", "scan2.h5"]
     assert "deep 3 days" in out  # cold, and said so
     assert "saxs/run42" in out
 
