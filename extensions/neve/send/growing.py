@@ -144,6 +144,8 @@ class Growing:
             return _Turn(row)  # renamed, or gone: the inbox will see
         except OSError as error:
             return _Turn(row, reason=f"cannot be read ({error.strerror or error})")
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs a snapshot, never the agent
+            return _Turn(row, reason=f"a fault of the agent, which its maker should know of ({type(error).__name__}: {error})")
         return _Turn(row, made.mark, Taken(path, at, made.size_bytes))
 
     def _send(self, row: Row, made: Cut, at: float) -> str:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from fixtures.watching import put
+from neve.send import growing
 from neve.send.events import Event
 from neve.send.grouping import Place
 from neve.send.growing import Taken
@@ -136,6 +137,23 @@ def test_an_outage_costs_a_snapshot_and_no_file(watching, inbox, archiver, fault
     reasons = [said["reason"] for said in agent.said("no_snapshot")]
     assert len(reasons) == 2 and "the store" in reasons[1].lower(), reasons
     assert list((agent.state / "snapshots").iterdir()) == []
+
+
+def test_a_fault_of_ours_costs_a_snapshot_and_no_file(watching, inbox, archiver, monkeypatch):
+    def faulty(*_arguments, **_more):
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(growing, "cut", faulty)
+    path = put(inbox / "run42" / "log.csv", b"t,x\n")
+    agent = watching(snapshot_minutes=1.0, poll_s=5.0)
+    for _ in range(20):
+        agent.pass_time(8, turns=2)
+        grow(path, b"0,1\n")
+    (said,) = agent.said("no_snapshot")
+    assert "ZeroDivisionError: a fault" in said["reason"]
+    agent.pass_time(30)
+    agent.pass_time(30)
+    assert archiver.content() == {b"log.csv": path.read_bytes()}
 
 
 def test_a_large_one_goes_in_parts(watching, inbox, archiver):
