@@ -111,3 +111,9 @@ def completed(tier: Tier, key: str, upload_id: str, size_bytes: int) -> str | No
     except Vanished:
         pass  # it was completed before, by a request whose answer was lost
     return None
+
+
+def remove(tier: Tier, key: str) -> None:
+    """End all that stands at a snapshot's key, and what is on its way there. Can be repeated."""
+    tier.abort_uploads(key, {key})
+    tier.delete_all_versions(key)

@@ -28,7 +28,7 @@ from archiver import (
     policy,
     recall,
     restore,
-    snapshots,
+    showing,
 )
 from archiver.archive import Archive, view
 from archiver.errors import Conflict, LedgerUnavailable, NotFound, StoreUnavailable
@@ -255,14 +255,14 @@ class Worker:
 
     def _start_snapshots(self) -> bool:
         """Snapshots of growing files that were sent, or are over."""
-        ended = snapshots.look(self.archive)
+        ended = showing.look(self.archive)
         with self.archive.ledger.read() as tx:
             if not tx.snapshots_wait():
                 return ended
         with self.archive.ledger.begin() as tx:
             due = tx.take_snapshots(self._lessee.lease, _SNAPSHOTS - len(self._snapshots), self._snapshots)
         for one in due:
-            self._snapshots[one.id] = self._pool.submit(snapshots.advance, self.archive, one)
+            self._snapshots[one.id] = self._pool.submit(showing.advance, self.archive, one)
         return ended
 
     def _start_reading(self) -> None:
@@ -295,7 +295,7 @@ class Worker:
 
     def _close(self, dataset_id: int) -> bool:
         try:
-            none_left, moved = snapshots.settle(self.archive, dataset_id)
+            none_left, moved = showing.settle(self.archive, dataset_id)
             if not none_left:
                 return moved  # what they have become, or their end, is waited for
             return closing.close(self.archive, dataset_id) is None  # else why stands in the transfer; it is tried again

@@ -17,7 +17,7 @@ from fixtures.processes import wait_until
 from fixtures.store import S3Store
 from typer.testing import CliRunner
 
-from archiver import anchors, asking, describe, erasure, hold, notices, quotes, restore, snapshots, upload
+from archiver import anchors, asking, describe, erasure, hold, notices, quotes, restore, showing, snapshots, upload
 from archiver.check import check
 from archiver.cli import cli
 from archiver.errors import LedgerUnavailable, NotFound, OverQuota
@@ -93,7 +93,7 @@ def test_a_growing_file_on_postgresql(pg_bench: Bench):
         take(path, b"1", b"1")
         take(path, b"12", b"12")
         take(path, b"123", b"wrong")
-    snapshots.sweep(bench.archive)
+    showing.sweep(bench.archive)
     with bench.archive.ledger.read() as tx:
         assert [(one.path_raw, one.size_bytes, one.state) for one in tx.snapshots([dataset.id])] == [(b"a", 2, "shown"), (b"b", 2, "shown")]
         assert tx.snapshot_bytes() == 4

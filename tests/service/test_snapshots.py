@@ -14,7 +14,7 @@ import pytest
 from fixtures.archive import START, Bench
 from fixtures.door import Door
 
-from archiver import closing, inventory, names, snapshots
+from archiver import closing, inventory, names, showing
 from archiver.check import check
 from archiver.errors import SnapshotInTheWay
 from archiver.model import DatasetState, SnapshotState
@@ -416,11 +416,11 @@ def test_what_was_never_sent_is_given_up_and_strays_are_removed(door: Door):
     big = begun(client, dataset, "big", bytes(17 * MIB))
     assert put(old["put"], b"a\n") == 200, "a request that somebody held back"
     assert put(item["put"], b"a\nb\n") == 200
-    snapshots.sweep(door.bench.archive)
+    showing.sweep(door.bench.archive)
     assert len(list(tier.listed(names.SNAPSHOTS))) == 1, "what nobody waits for any more is removed"
     assert told(client, dataset, item["snapshot_id"], b"a\nb\n") == "verifying"
     door.bench.turn(days=1, minutes=1)
-    snapshots.sweep(door.bench.archive)
+    showing.sweep(door.bench.archive)
     door.settle()
     assert stands(door.bench) == {"log.snapshot": b"a\nb\n"}
     assert client.post(f"datasets/{dataset}/snapshots/{big['snapshot_id']}/parts", json={"numbers": [1]}).status_code == 404
