@@ -108,7 +108,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, free_port) -> Iterator[RealHub
 def test_tokens_and_their_scopes(hub):
     full = hub.asked.who(hub.token("alice"))
     assert (full.name, full.projects, full.admin, full.kind) == ("alice", ("snow",), False, "user")
-    assert full.scopes == {auth.READ, auth.RESTORE}
+    assert full.scopes == {auth.READ, auth.RESTORE, auth.INGEST}
     assert hub.asked.who(hub.token("alice", auth.ACCESS, auth.READ)).scopes == {auth.READ}
     with pytest.raises(NotAllowed):
         hub.asked.who(hub.token("alice", auth.READ))
@@ -207,8 +207,18 @@ def test_a_browser_signs_in_through_the_hub_and_out(hub, site: Site):
         assert ">alice<" in page.text
         assert "run-5" in page.text
         assert get(f"http://neve.test{back.headers['Location']}").status_code == 401, "a code works once"
+        upload = get("http://neve.test/services/archiver/upload")
+        assert upload.status_code == 200, "the sign-in brings the right to add data"
+        xsrf = {"X-Neve-Xsrf": upload.text.partition('data-xsrf="')[2].partition('"')[0]}
+
+        def opens(project: str) -> int:
+            wanted = {"name": f"by-hand-in-{project}", "project": project, "instrument": "saxs"}
+            return runner.run(inside.post("api/v1/datasets", json=wanted, headers=xsrf)).status_code
+
+        assert (opens("snow"), opens("ice-cores")) == (200, 403), "the groups are those that the hub says"
         outside.get("/hub/logout")
         assert _soon(lambda: get("http://neve.test/services/archiver/").status_code == 303), "the hub's sign-out ends our session too"
+        assert opens("snow") == 401
         runner.run(inside.aclose())
 
 

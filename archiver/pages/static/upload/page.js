@@ -145,6 +145,7 @@ function report(what, detail = {}) {
     const begun = new URLSearchParams({ project, instrument, dataset: name });
     history.replaceState(null, "", `?${begun}`); // a reload finds the same dataset
   } else if (what === "paused") {
+    hideNotice();
     enter("paused");
     say(text("paused"));
   } else if (what === "closing") notice("closing");
