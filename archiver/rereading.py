@@ -18,6 +18,7 @@ from typing import Any
 
 from archiver import contents, formats, manifest
 from archiver.archive import Archive
+from archiver.ledger import Transaction
 from archiver.ledger.many import Lies
 from archiver.model import DatasetState, File, MetadataState
 
@@ -27,7 +28,7 @@ EVERY = timedelta(minutes=5)
 """How often `run` shall come."""
 _RUN_S = 60.0  # other chores wait so long; what is left then waits for the next
 _DAY = timedelta(days=1)
-_COPIES = 500
+_COPIES = 500  # and datasets, at a time
 _TOGETHER = 50
 _SEEN, _PAID = "rereading", "rereading-paid"
 # Numbers of copies are given before they are visible: one may appear behind a number that was seen already (PostgreSQL).
@@ -163,20 +164,27 @@ def _write(archive: Archive, dataset_id: int, of: dict[int, File], said: dict[in
 
 def _derive(archive: Archive) -> None:
     """Derive datasets' own metadata anew from their files, as at close."""
-    with archive.ledger.read() as tx:
-        stale = tx.stale(1_000)
-    for dataset_id in stale:
-        with archive.ledger.begin() as tx:
-            tx.hold_still(dataset_id)
-            dataset, files = tx.dataset(dataset_id), tx.files(dataset_id)
-            if dataset.state is not DatasetState.CLOSED:  # an open one is described when it closes
-                tx.update_dataset(dataset_id, stale_at=None)
-                continue
-            derived = manifest.summary(files)
-            if tx.erased_files(dataset_id):
-                derived["acquired_at"] = dataset.acquired_at  # its age stays what it was
-            tx.update_dataset(dataset_id, **derived, stale_at=None, look_at=tx.at)  # its age may be another
-            tx.event(dataset_id, "dataset.reread", {"reader_version": formats.VERSION})
+    while True:
+        with archive.ledger.read() as tx:
+            stale = tx.stale(_COPIES)
+        for dataset_id in stale:
+            with archive.ledger.begin() as tx:
+                _derive_one(tx, dataset_id)
+        if not stale:
+            return
+
+
+def _derive_one(tx: Transaction, dataset_id: int) -> None:
+    tx.hold_still(dataset_id)
+    dataset = tx.dataset(dataset_id)
+    if dataset.state is not DatasetState.CLOSED:  # an open one is described when it closes
+        tx.update_dataset(dataset_id, stale_at=None)
+        return
+    derived = manifest.summary(tx.files(dataset_id))
+    if tx.erased_files(dataset_id):
+        derived["acquired_at"] = dataset.acquired_at  # its age stays what it was
+    tx.update_dataset(dataset_id, **derived, stale_at=None, look_at=tx.at)  # its age may be another
+    tx.event(dataset_id, "dataset.reread", {"reader_version": formats.VERSION})
 
 
 def _readable(archive: Archive) -> set[str]:
