@@ -27,7 +27,7 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/claims.py
 	$(BIN)/python tests/bench/copies.py
 	$(BIN)/python tests/bench/reception.py
-	$(BIN)/python tests/bench/inbox.py
+	$(BIN)/python tests/bench/inbox.py 100000
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
