@@ -69,7 +69,7 @@ def _cold(settings: Settings, dataset: Dataset, file: File, held: Sequence[str])
     tier = next((name for name in settings.tiers if name in held), None)
     return ColdData(
         f"{dataset.full_name} cannot be read now: {file.path!r} lies only in {tier or 'no tier'}.",
-        f'Ask for it back, then try again: neve.restore("{dataset.full_name}").wait()',
+        f'Ask for it back with neve.restore("{dataset.full_name}").wait(), then try again.',
         dataset=dataset.full_name,
         path=file.path,
         tier=tier,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from archiver import describe, remark
 from archiver.api import access, listing, models
-from archiver.api.access import Here, Reader
+from archiver.api.access import Here, Reader, Restorer
 from archiver.api.models import Asked, Text, Time
 from archiver.api.problems import declared
 from archiver.api.routes import ALWAYS
@@ -154,8 +154,8 @@ def complete(who: Reader, archive: Here, asked: Annotated[CompleteQuery, Query()
 
 
 @api.patch("/datasets/{dataset_id}", response_model=models.Dataset, responses=declared(NotFound, Conflict, WrongUse))
-def change(who: Reader, archive: Here, dataset_id: models.Id, asked: DatasetChange) -> dict[str, Any]:
-    """Tag a dataset of your projects, or comment on it. Scope `custom:archiver:read`."""
+def change(who: Restorer, archive: Here, dataset_id: models.Id, asked: DatasetChange) -> dict[str, Any]:
+    """Tag a dataset of your projects, or comment on it. Scope `custom:archiver:restore`."""
     with archive.ledger.read() as tx:
         access.own_dataset(tx, who, dataset_id)
     remark.say(archive, who.name, dataset_id, only=asked.tags, add=asked.add_tags, remove=asked.remove_tags, comment=asked.comment)
@@ -174,16 +174,16 @@ def comments(who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated
 
 
 @api.post("/datasets/{dataset_id}/comments", status_code=201, response_model=Comment, responses=declared(NotFound, Conflict))
-def add_comment(who: Reader, archive: Here, dataset_id: models.Id, asked: CommentText) -> dict[str, Any]:
-    """Comment on a dataset of your projects. Scope `custom:archiver:read`."""
+def add_comment(who: Restorer, archive: Here, dataset_id: models.Id, asked: CommentText) -> dict[str, Any]:
+    """Comment on a dataset of your projects. Scope `custom:archiver:restore`."""
     with archive.ledger.read() as tx:
         access.own_dataset(tx, who, dataset_id)
     return vars(remark.comment(archive, who.name, dataset_id, asked.text))
 
 
 @api.patch("/datasets/{dataset_id}/comments/{comment_id}", response_model=Comment, responses=declared(NotFound, Conflict))
-def change_comment(who: Reader, archive: Here, dataset_id: models.Id, comment_id: models.Id, asked: CommentText) -> dict[str, Any]:
-    """Give a comment of yours another text. Scope `custom:archiver:read`."""
+def change_comment(who: Restorer, archive: Here, dataset_id: models.Id, comment_id: models.Id, asked: CommentText) -> dict[str, Any]:
+    """Give a comment of yours another text. Scope `custom:archiver:restore`."""
     with archive.ledger.read() as tx:
         access.own_dataset(tx, who, dataset_id)
         remark.comment_of(tx, comment_id, dataset_id)
@@ -191,8 +191,8 @@ def change_comment(who: Reader, archive: Here, dataset_id: models.Id, comment_id
 
 
 @api.delete("/datasets/{dataset_id}/comments/{comment_id}", status_code=204, responses=declared(NotFound, Conflict))
-def remove_comment(who: Reader, archive: Here, dataset_id: models.Id, comment_id: models.Id) -> None:
-    """Remove a comment of yours; that there was one stays in the dataset's history. Scope `custom:archiver:read`."""
+def remove_comment(who: Restorer, archive: Here, dataset_id: models.Id, comment_id: models.Id) -> None:
+    """Remove a comment of yours; that there was one stays in the dataset's history. Scope `custom:archiver:restore`."""
     with archive.ledger.read() as tx:
         access.own_dataset(tx, who, dataset_id)
         remark.comment_of(tx, comment_id, dataset_id)

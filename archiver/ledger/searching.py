@@ -27,10 +27,9 @@ from archiver.ledger.indexing import first_place, fold, line_of, place_after
 
 COUNTED = 10_000
 """Datasets are counted up to here; beyond, there are more than that."""
-_FACETED = 100_000
+_FACETED = 50_000
 """So many datasets that fit words, tags or numbers are sorted into facets; of more, the newest."""
-_FEW = 20_000  # looked at one by one
-_SORTED = 100_000  # fetched and sorted, when only columns are asked for
+_FEW = 20_000  # looked at one by one, or fetched and sorted
 _NEWEST = 4_000  # looked at before an index that gives no order
 _VALUES = 200  # of one facet
 _INDEXED = 3  # characters of a word that the indexes know
@@ -138,10 +137,11 @@ class Searching(Base):
             cells = sa.select(*columns, sa.func.count().label("n")).join(fitting, fitting.c.id == _D.id)
             tags = sa.select(t.tag.c.tag, sa.func.count()).join(fitting, fitting.c.id == t.tag.c.dataset_id)
         else:
-            cells = sa.select(*columns, sa.func.count().label("n")).where(*self._columns(query))
+            few = self._few(query)
+            cells = sa.select(*columns, sa.func.count().label("n")).where(*self._columns(query, led=few))
             tags = sa.select(t.tag.c.tag, sa.func.count())
             if self._columns(replace(query, projects=None)):
-                tags = tags.join(t.dataset, _D.id == t.tag.c.dataset_id).where(*self._columns(query))
+                tags = tags.join(t.dataset, _D.place == t.tag.c.place).where(*self._columns(query, led=few))
             elif query.projects is not None:
                 tags = tags.where(self._among(t.tag.c.project, query.projects))
         # All that are alike in every column are counted once, then put together for each column.
@@ -167,7 +167,7 @@ class Searching(Base):
         instrument, slash, name = prefix.rpartition("/")
         named = [*_begins(_D.name, name), *([_D.instrument == instrument] if slash else [])]
         if projects is not None:
-            few = self._few(Query(projects), _SORTED)
+            few = self._few(Query(projects))
             named.append(self._among(_D.project if few else self._unled(_D.project), projects))
         names = sa.select(_D.name).where(*named).distinct().order_by(_D.name).limit(limit)
         tags = sa.select(t.tag.c.tag).where(*_begins(t.tag.c.tag, prefix)).distinct().order_by(t.tag.c.tag).limit(limit)
@@ -234,10 +234,10 @@ class Searching(Base):
         counted = sa.select(sa.func.count()).select_from(select.limit(most).subquery())
         return int(self.connection.execute(counted).scalar_one())
 
-    def _few(self, query: Query, most: int) -> bool:
-        """Whether the columns alone leave fewer datasets than `most`."""
+    def _few(self, query: Query) -> bool:
+        """Whether the columns alone leave few datasets."""
         columns = self._columns(query)
-        return bool(columns) and self._count(sa.select(_D.id).where(*columns), most) < most
+        return bool(columns) and self._count(sa.select(_D.id).where(*columns), _FEW) < _FEW
 
     def _page(self, query: Query, limit: int, cursor: Cursor | None, sort: Sort) -> list[int]:
         """Ids of the datasets of a page."""
@@ -245,10 +245,10 @@ class Searching(Base):
         after = _after(column, cursor, down=down)
         late = _late(query)
         if not late:
-            few = self._few(query, _SORTED)
+            few = self._few(query)
             select = sa.select(_D.id).where(*self._columns(query, led=few), *after)
             return self._ids(select, column, limit, down=down, fetched=few)
-        if self._few(query, _FEW):
+        if self._few(query):
             select = self._checked(sa.select(_D.id).where(*self._columns(query), *after), query)
             return self._ids(select, column, limit, down=down, fetched=True)
         words = _indexed(query)
@@ -268,8 +268,8 @@ class Searching(Base):
     def _ids(self, select: sa.Select[Any], column: Any, limit: int, *, down: bool, fetched: bool = False, number: Any = _D.id) -> list[int]:
         """`fetched`: all that fit are few: they are fetched and sorted, instead of gone through in order until enough fit."""
         first = column + 0 if fetched and self._sqlite and column is not _D.name else column
-        ordered = select.order_by(first.desc() if down else first, number.desc() if down else number)
-        return list(self.connection.execute(ordered.limit(limit)).scalars())
+        order = [first] if column is _FTS.c.rowid else [first, number]  # a place is one dataset's
+        return list(self.connection.execute(select.order_by(*(c.desc() if down else c for c in order)).limit(limit)).scalars())
 
     def _fitting(self, query: Query, *columns: Any) -> sa.Select[Any]:
         """All datasets that fit, by whichever index leads to the fewest."""
@@ -277,7 +277,7 @@ class Searching(Base):
         late = _late(query)
         if not late:
             return sa.select(*columns).where(*self._columns(query))
-        if self._few(query, _FEW):
+        if self._few(query):
             return self._checked(sa.select(*columns).where(*self._columns(query)), query)
         if _indexed(query):
             return self._by_words(query, *columns)
@@ -286,22 +286,28 @@ class Searching(Base):
             first, *others = query.tags
             leading = sa.select(*columns).join_from(t.tag, t.dataset, _D.id == t.tag.c.dataset_id).where(t.tag.c.tag == first, *rest)
             return self._checked(leading, replace(query, tags=others))
-        if query.measured:
-            m, one = t.measure.c, query.measured[0]
-            # SQLite asks the number first when nothing else may lead; a field may hold a number twice.
-            places = sa.select(m.place).where(*_measures(one)).distinct()
-            return self._checked(sa.select(*columns).where(_D.place.in_(places), *rest), replace(query, measured=query.measured[1:]))
+        m = t.measure.c
+        for one in query.measured:
+            if self._count(sa.select(m.place).where(*_measures(one)), _FACETED) == _FACETED:
+                continue  # so many have it that most are found soon by going through all
+            # A field that holds several numbers leads by the least of those that fit.
+            m2 = t.measure.alias()
+            less = sa.exists().where(m2.c.place == m.place, m2.c.value < m.value, *_measures(one, m2.c))
+            leading = sa.select(*columns).join_from(t.measure, t.dataset, _D.place == m.place).where(*_measures(one), ~less, *rest)
+            return self._checked(leading, replace(query, measured=[other for other in query.measured if other is not one]))
         return self._checked(sa.select(*columns).where(*rest), query)
 
     def _by_words(self, query: Query, *columns: Any) -> sa.Select[Any]:
         """Led by the index of words."""
         words = _indexed(query)
-        select = sa.select(*columns).join_from(t.search, t.dataset, _D.place == t.search.c.place).where(*self._columns(query, led=False))
+        here = t.search.c.place == _D.place
         if self._sqlite:
             grams = dict.fromkeys(word[at : at + _INDEXED] for word in words for at in range(len(word) - _INDEXED + 1))
             asked = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
-            select = select.join(_FTS, _FTS.c.rowid == t.search.c.place).where(_FTS.c.search_fts.op("MATCH")(asked))
+            select = sa.select(*columns).join_from(_FTS, t.dataset, _D.place == _FTS.c.rowid).join(t.search, here)
+            select = select.where(_FTS.c.search_fts.op("MATCH")(asked), *self._columns(query, led=False))
         else:
+            select = sa.select(*columns).join_from(t.search, t.dataset, here).where(*self._columns(query))
             select = select.where(*(t.search.c.words.like("%" + _literal(word) + "%", escape="\\") for word in words))
         return self._checked(select, query, joined=True)
 
@@ -315,7 +321,8 @@ class Searching(Base):
         for tag in query.tags:
             select = select.where(sa.exists().where(t.tag.c.dataset_id == number, t.tag.c.tag == tag))
         for one in query.measured:
-            select = select.where(sa.exists().where(t.measure.c.place == place, *_measures(one)))
+            m = t.measure.alias()
+            select = select.where(sa.exists().where(m.c.place == place, *_measures(one, m.c)))
         return select
 
 
@@ -335,15 +342,14 @@ def _late(query: Query) -> bool:
 def _words(query: Query) -> list[str]:
     """What must stand among the words: those that were typed, and lines of metadata."""
     lines = [line_of(field, None if value is None else fold(value)) for field, value in query.said]
-    return [*fold(query.text or "").split(), *lines]
+    return list(dict.fromkeys([*fold(query.text or "").split(), *lines]))
 
 
 def _indexed(query: Query) -> list[str]:
     return [word for word in _words(query) if len(word) >= _INDEXED]
 
 
-def _measures(one: Measured) -> list[_Condition]:
-    m = t.measure.c
+def _measures(one: Measured, m: Any = t.measure.c) -> list[_Condition]:
     fits: list[_Condition] = [m.field == one.field]
     if one.least is not None:
         fits.append(m.value > one.least if one.least_open else m.value >= one.least)
