@@ -319,7 +319,8 @@ class Searching(Base):
             select = select.join(t.search, t.search.c.place == place)
         select = select.where(*(held(t.search.c.words, word) > 0 for word in words))
         for tag in query.tags:
-            select = select.where(sa.exists().where(t.tag.c.dataset_id == number, t.tag.c.tag == tag))
+            g = t.tag.alias()
+            select = select.where(sa.exists().where(g.c.dataset_id == number, g.c.tag == tag))
         for one in query.measured:
             m = t.measure.alias()
             select = select.where(sa.exists().where(m.c.place == place, *_measures(one, m.c)))
