@@ -472,7 +472,7 @@ def test_errors_are_pages_with_a_sentence(site, alice, path):
 
 
 def test_a_fault_of_ours_is_a_page_too(site, alice, monkeypatch, caplog):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("the secret reason")
 
     monkeypatch.setattr("archiver.describe.datasets", broken)
