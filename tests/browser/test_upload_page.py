@@ -183,7 +183,9 @@ def test_a_large_file_is_paused_reloaded_and_goes_on_where_it_was(alice, door: D
         ended(alice, "file")
     assert alice.locator("#end-state").inner_text() == "The dataset is closed."
     assert content(door, "big") == {"detector.bin": file.read_bytes(), "log.txt": b"log"}
-    assert sorted(one for one in sent if one[0] == "detector.bin") == [("detector.bin", number) for number in range(1, 8)], "each part once"
+    # The answer for a part that the reload cut off is not seen; what was seen to be taken is never taken again.
+    parts = [number for path, number in sent if path == "detector.bin"]
+    assert len(parts) == len(set(parts)) and set(parts) <= set(range(1, 8))
     assert [one for one in sent if one[0] == "log.txt"] == [("log.txt", 0)]
 
 
