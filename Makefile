@@ -27,11 +27,8 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/claims.py
 	$(BIN)/python tests/bench/copies.py
 	$(BIN)/python tests/bench/reception.py
-<<<<<<< HEAD
 	$(BIN)/python tests/bench/inbox.py 100000
-=======
 	$(BIN)/python tests/bench/catalog.py
->>>>>>> 81ea529 (README, changelog and bench tell of the catalog)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check
