@@ -6,6 +6,7 @@ was read back and is what the sender told of. Every step can be asked for again 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -98,8 +99,8 @@ def open_dataset(
     names.dataset(name)
     with archive.ledger.begin(sender.name) as tx:
         tx.require(target, source)
-        found = tx.dataset_named(source, name)
         parents = remark.parents_of(tx, derived_from, readable)
+        found, name = _named(tx, sender, source, name)
         if found is None:
             made = tx.open_dataset(target, source, name, names.prefix(target, source, name, tx.at), None, sender.name)
             tx.derive(made.id, [parent.id for parent in parents])
@@ -112,6 +113,17 @@ def open_dataset(
                 raise WrongUse(f"{found.full_name} was opened as made of others than these.", "Say the same again, or choose another name.")
             return mine
         raise NotFound(f"{sender.name} may not add to {found.full_name}: it is another's.", "Choose another name for the dataset.")
+
+
+def _named(tx: Transaction, sender: Sender, instrument: str, name: str) -> tuple[Dataset | None, str]:
+    """The dataset of this name, if there is one, and the name. A person who has taken it is in no instrument's way: it goes on as `name+1`."""
+    found, asked = tx.dataset_named(instrument, name), name
+    for number in itertools.count(1):
+        if sender.instrument is None or found is None or found.opened_by in {None, sender.name}:
+            return found, name
+        name = f"{asked}+{number}"
+        found = tx.dataset_named(instrument, name)
+    raise AssertionError("unreachable")
 
 
 def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wanted]) -> list[Item]:

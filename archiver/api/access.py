@@ -45,9 +45,11 @@ Here = Annotated[Archive, Depends(_archive)]
 TheHub = Annotated[Hub, Depends(_hub)]
 
 
-def _needs(scope: str | None) -> Callable[..., Identity]:
+def _needs(scope: str | None, *, pages: bool = True) -> Callable[..., Identity]:
+    """`pages`: whether a page of ours may ask, too; what gives keys away, and what only admins do, takes a token."""
+
     def who(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
-        identity = _by_page(request)
+        identity = _by_page(request) if pages else None
         if identity is None:
             token = auth.bearer(request.headers.get("Authorization"))
             if keys.is_key(token):
@@ -108,7 +110,8 @@ ReaderOrSender = Annotated[Identity | Sender, Depends(_reader_or_sender)]
 Anybody = Annotated[Identity, Depends(_needs(None))]
 Reader = Annotated[Identity, Depends(_needs(auth.READ))]
 Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]
-Admin = Annotated[Identity, Depends(_needs(auth.ADMIN))]
+Program = Annotated[Identity, Depends(_needs(auth.READ, pages=False))]
+Admin = Annotated[Identity, Depends(_needs(auth.ADMIN, pages=False))]
 
 
 def sendable(archive: Archive, sender: Sender) -> Sequence[str] | None:

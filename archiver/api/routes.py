@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from archiver import contents, credentials, describe
 from archiver.api import access, listing, models
-from archiver.api.access import Anybody, Here, Reader
+from archiver.api.access import Anybody, Here, Program, Reader
 from archiver.api.health import Health
 from archiver.api.problems import Internal, declared
 from archiver.errors import HubUnavailable, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
@@ -80,7 +80,7 @@ def events(who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[m
 @api.post(
     "/credentials", tags=["credentials"], responses=declared(NotFound, StoreUnavailable, LedgerUnavailable, HubUnavailable, credentials.NotConfigured)
 )
-def keys(who: Reader, archive: Here, asked: models.CredentialsAsked) -> models.Keys:
+def keys(who: Program, archive: Here, asked: models.CredentialsAsked) -> models.Keys:
     """Short-lived S3 keys that read one project's data in hot and archive. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
         if asked.project not in {project.name for project in access.known_projects(tx, who)}:

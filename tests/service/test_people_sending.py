@@ -83,6 +83,15 @@ def test_a_persons_name_for_a_dataset_is_in_no_instruments_way(door: Door):
         assert tx.dataset(late.json()["items"][0]["dataset_id"]).name == "run+2"
 
 
+@pytest.mark.parametrize("project", ["snow", "ice-cores"])
+def test_a_person_cannot_keep_an_instrument_from_a_name(door: Door, project: str):
+    alice, instrument = door.client(door.hub.add("alice", project, scopes=SCOPES)), door.client()
+    alice.post("datasets", json={"name": "run", "project": project, "instrument": "saxs"}).raise_for_status()
+    given = [instrument.post("datasets", json={"name": "run"}) for _ in range(2)]
+    assert [(one.status_code, one.json()["full_name"], one.json()["project"]) for one in given] == [(200, "saxs/run+1", "snow")] * 2
+    assert given[0].json()["id"] == given[1].json()["id"]
+
+
 def test_what_is_on_its_way_can_be_given_up_and_what_was_sent_stays(doors):
     door = doors(f"[reception]\nparts_above_bytes = {PART}\n", worker=f"part_bytes = {PART}")
     client = door.client(door.hub.add("alice", "snow", scopes=SCOPES))
@@ -127,7 +136,7 @@ def browser(door: Door):
         yield client, dict(re.findall(r'data-(xsrf|user)="([^"]*)"', page.text))
 
 
-def test_the_page_sends_with_its_session_and_nothing_else_does(door: Door, browser):
+def test_pages_ask_with_their_session_and_its_token_and_no_other_way(door: Door, browser):
     client, page = browser
     wanted = {"name": "by-hand", "project": "snow", "instrument": "saxs"}
     assert page["user"] == "alice"
@@ -148,7 +157,11 @@ def test_the_page_sends_with_its_session_and_nothing_else_does(door: Door, brows
     with door.bench.archive.ledger.read() as tx:
         assert tx.dataset(answer.json()["id"]).opened_by == "alice"
     for path in ("datasets", "me", "restores"):
-        assert client.get(f"api/v1/{path}", headers={"X-Neve-Xsrf": page["xsrf"]}).status_code == 401, "only what sends data takes a session"
+        assert client.get(f"api/v1/{path}").status_code == 401, "the cookie alone"
+        assert client.get(f"api/v1/{path}", headers={"X-Neve-Xsrf": "guessed"}).status_code == 401
+        assert client.get(f"api/v1/{path}", headers={"X-Neve-Xsrf": page["xsrf"]}).status_code == 200
+    keys = client.post("api/v1/credentials", json={"project": "snow"}, headers={"X-Neve-Xsrf": page["xsrf"]})
+    assert keys.status_code == 401, "no keys into a browser"
     client.cookies.delete(COOKIE)
     assert client.post("api/v1/datasets", json=wanted, headers={"X-Neve-Xsrf": page["xsrf"]}).status_code == 401
 
