@@ -54,7 +54,9 @@ class Planning(Base):
         Their metadata are left out (empty).
         """
         c = t.dataset.c
-        select = sa.select(*(column for column in c if column.name != "metadata")).where(c.id > dataset_id, c.state != model.DatasetState.ERASED)
+        select = sa.select(*(column for column in c if column.name not in {"metadata", "month", "tier"})).where(
+            c.id > dataset_id, c.state != model.DatasetState.ERASED
+        )
         if due_until is not None:
             under_way = (
                 sa.select(table.c.dataset_id).where(table.c.state.in_(model.active(changes)))
