@@ -206,7 +206,7 @@ def _condemn(tx: Transaction, seen: View, going: list[File]) -> None:
             bundle_id = tx.add_object(dataset.id, ObjectKind.BUNDLE, names.bundle_key(dataset.prefix, number), layout.size_bytes)
             for place in layout.places:
                 tx.add_member(bundle_id, place.file.object_id, place.offset_bytes)
-    said = manifest.summary(list(staying.values()))
+    said = manifest.summary(list(staying.values()), dataset.called)
     tx.update_dataset(dataset.id, **{**said, "acquired_at": dataset.acquired_at})  # its age stays what it was
     revision = 1 + max(found[1] for o in seen.objects if o.kind is ObjectKind.MANIFEST and (found := names.manifest_of(o.key)))
     body = manifest.body(tx, dataset.id)

@@ -21,9 +21,9 @@ def iso(**values: Any) -> dict[str, Any]:
     return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items() if v is not None}
 
 
-def summary(files: Sequence[File]) -> dict[str, Any]:
-    """What a dataset is as a whole, from its files: the earliest acquisition, the formats, the first title and the first metadata, from
-    files that tell of a measurement before those that merely hold numbers or a picture."""
+def summary(files: Sequence[File], called: str | None) -> dict[str, Any]:
+    """What a dataset is as a whole, from its files: the earliest acquisition, the formats, the first title (or what a person `called` it) and
+    the first metadata, from files that tell of a measurement before those that merely hold numbers or a picture."""
     times = sorted(datetime.fromisoformat(f.metadata["acquired_at"]) for f in files if f.metadata.get("acquired_at"))
     good = sorted((f for f in files if f.metadata_state is MetadataState.OK), key=lambda f: f.format not in _TELLING)
     kinds = [f.format for f in files if f.format]
@@ -32,7 +32,7 @@ def summary(files: Sequence[File]) -> dict[str, Any]:
         "size_bytes": sum(f.size_bytes for f in files),
         "file_count": len(files),
         "acquired_at": times[0] if times else None,
-        "title": next((str(f.metadata["title"]) for f in [*good, *files] if f.metadata.get("title")), None),
+        "title": called or next((str(f.metadata["title"]) for f in [*good, *files] if f.metadata.get("title")), None),
         "format": max(sorted(set(kinds)), key=kinds.count) if kinds else None,
         "metadata": good[0].metadata if good else {},
     }
@@ -58,6 +58,7 @@ def body(tx: Transaction, dataset_id: int) -> bytes:
             "name": dataset.name,
             "prefix": dataset.prefix,
             "metadata": dataset.metadata,
+            **({"called": dataset.called} if dataset.called else {}),
             **({"derived_from": sorted(parent.full_name for parent in parents.values())} if parents else {}),
         },
         "files": [

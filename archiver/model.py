@@ -333,6 +333,7 @@ class Dataset:
     opened_by: str | None = None  # the sender whose it is while open (`instrument/NAME`, or a user); None: the archiver itself
     closing_at: datetime | None = None  # since when it shall close; nothing new is added
     stale_at: datetime | None = None  # since when its own metadata are older than its files'; they are derived anew
+    called: str | None = None  # the title that a person gave it; else its files' is its
     place: int = 0  # among all datasets, by time (ledger/indexing.py)
 
     @property

@@ -234,6 +234,7 @@ def _rows(
         size_bytes=sum(f["size_bytes"] for f in files),
         file_count=len(files),
         title=described.get("title"),
+        called=described.get("called"),
         format=described.get("format") or (formats[0] if formats else None),
         metadata=described["metadata"],
     )

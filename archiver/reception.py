@@ -190,7 +190,7 @@ def prepare_close(archive: Archive, dataset_id: int) -> int | None:
         files = tx.files(dataset_id)
         if not files:
             raise Conflict(f"{dataset.full_name} has no file.", "Send one; an empty dataset is not closed.")
-        tx.update_dataset(dataset_id, **manifest.summary(files))
+        tx.update_dataset(dataset_id, **manifest.summary(files, dataset.called))
         known = tx.object_with_key(names.manifest_key(dataset.prefix))
         if known is not None and tx.copies_of(known.id):
             return None  # proven by a close that was cut short before its last step

@@ -180,7 +180,7 @@ def _derive_one(tx: Transaction, dataset_id: int) -> None:
     if dataset.state is not DatasetState.CLOSED:  # an open one is described when it closes
         tx.update_dataset(dataset_id, stale_at=None)
         return
-    derived = manifest.summary(tx.files(dataset_id))
+    derived = manifest.summary(tx.files(dataset_id), dataset.called)
     if tx.erased_files(dataset_id):
         derived["acquired_at"] = dataset.acquired_at  # its age stays what it was
     tx.update_dataset(dataset_id, **derived, stale_at=None, look_at=tx.at)  # its age may be another

@@ -83,28 +83,33 @@ def open_dataset(
     instrument: str | None,
     derived_from: Sequence[str] = (),
     readable: Sequence[str] | None = (),
+    title: str | None = None,
 ) -> Dataset:
     """The dataset of this name, opened when there is none. `derived_from`: what it is made of, among the projects that are `readable` (None: all).
+    A person who names no instrument publishes a result; `title` is what they call it, and stays.
 
     Raises `NotFound`, `Ambiguous`, `NotAllowed`, `WrongUse`.
     """
-    if derived_from and sender.instrument is not None:
+    if (derived_from or title) and sender.instrument is not None:
         raise WrongUse("An instrument measures: what it sends is made of no other dataset.", "Publish what you made with a token of the hub.")
     if sender.instrument is not None and instrument not in {None, sender.instrument}:
         raise NotAllowed(f"{sender.name} sends for itself, not for {instrument}.", "Leave the instrument out, or use that instrument's key.")
-    source = sender.instrument or instrument
-    if source is None:
-        raise WrongUse("No instrument is named.", "Name the instrument that the data comes from.")
+    results = archive.settings.reception.results
+    source = sender.instrument or instrument or results
     target = sender.the_project(project)
     names.dataset(name)
     with archive.ledger.begin(sender.name) as tx:
+        if source == results and all(known.name != results for known in tx.instruments()):
+            tx.add_instrument(results, "Results that people publish")
         tx.require(target, source)
         parents = remark.parents_of(tx, derived_from, readable)
         found, name = _named(tx, sender, source, name)
         if found is None:
             made = tx.open_dataset(target, source, name, names.prefix(target, source, name, tx.at), None, sender.name)
             tx.derive(made.id, [parent.id for parent in parents])
-            return made
+            if title:
+                tx.update_dataset(made.id, title=title, called=title)
+            return tx.dataset(made.id)
         if found.project != target:
             raise WrongUse(f"{found.full_name} is not in project {target}.", "A dataset's name is unique per instrument; choose another name.")
         with suppress(NotFound):

@@ -65,7 +65,12 @@ class AskedDataset(Asked):
 
     name: Name = Field(description="Unique per instrument, for ever.")
     project: Name | None = Field(None, description="May be left out where the key's rule names exactly one.")
-    instrument: Name | None = Field(None, description="For tokens of the hub only; a key is its instrument's.")
+    instrument: Name | None = Field(
+        None, description="For tokens of the hub only; a key is its instrument's. Left out by a person: a result that they publish."
+    )
+    title: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_is_text)] | None = Field(
+        None, description="What a person calls a result; it stays. For tokens of the hub only."
+    )
     derived_from: list[Name] = Field(
         [], max_length=100, description="Datasets that it is made of: names, full names or numbers; of what you may read. For tokens of the hub only."
     )
@@ -273,7 +278,7 @@ def report(who: Instrument, archive: Here, said: Report) -> None:
 def open_dataset(who: Sending, archive: Here, asked: AskedDataset) -> dict[str, Any]:
     """Open a dataset, or find the one of this name. An instrument's key, or scope `custom:archiver:ingest`."""
     readable = access.sendable(archive, who)
-    return _dataset(upload.open_dataset(archive, who, asked.name, asked.project, asked.instrument, asked.derived_from, readable))
+    return _dataset(upload.open_dataset(archive, who, asked.name, asked.project, asked.instrument, asked.derived_from, readable, asked.title))
 
 
 @api.post(

@@ -151,6 +151,7 @@ dataset = sa.Table(
     sa.Column("place", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("month", sa.Integer, nullable=False, server_default="0"),
     _text("tier", nullable=True),
+    _text("called", nullable=True),
     sa.Index("ix_dataset_walk", "place", "project", "instrument", "tier", "format", "state"),
     sa.Index("ix_dataset_cube", "project", "instrument", "tier", "format", "month", "state", "place"),
     sa.Index(None, "instrument", "place"),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from neve.intake_catalog import NeveCatalog, catalog
     from neve.keeping import end_hold, hold, holds, notices
     from neve.preflight_check import Preflight, preflight
+    from neve.publishing import NotPublished, publish
     from neve.readers import DatasetReader
     from neve.remarks import Listing, comment, comments, ls, tag
     from neve.restores import Restoration, quote, restore
@@ -87,6 +88,8 @@ _HOME_OF = {
     "catalog": "intake_catalog",
     "Preflight": "preflight_check",
     "preflight": "preflight_check",
+    "NotPublished": "publishing",
+    "publish": "publishing",
     "DatasetReader": "readers",
     "Restoration": "restores",
     "quote": "restores",
@@ -113,6 +116,7 @@ __all__ = [
     "NoRoom",
     "NotAllowed",
     "NotFound",
+    "NotPublished",
     "NotReadyInTime",
     "NotSignedIn",
     "OverQuota",
@@ -141,6 +145,7 @@ __all__ = [
     "ls",
     "notices",
     "preflight",
+    "publish",
     "quote",
     "restore",
     "restore_button",

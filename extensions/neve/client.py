@@ -10,7 +10,7 @@ import difflib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -18,6 +18,10 @@ from httpx_retries import Retry, RetryTransport
 
 from neve import records
 from neve.errors import Ambiguous, NotConfigured, NotFound, NotSignedIn, ServiceUnavailable, WrongUse, from_problem
+
+if TYPE_CHECKING:
+    from neve.send.patience import Patience
+    from neve.send.reception import Reception
 
 _AGAIN = "Try again in a moment; if it stays so, tell whoever runs your Névé."
 _PAGE = 200  # the most that the API gives at once
@@ -50,6 +54,7 @@ class Client:
         if not token.isascii() or not token.isprintable():
             raise NotSignedIn("The token holds characters that no token has.", "Copy it again from the hub's page “Token”.")
         self._timeout_s = timeout_s
+        self._token = token
         retry = Retry(total=retries, allowed_methods=["GET"], backoff_factor=0.3, max_backoff_wait=5, total_timeout=10)
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1/",
@@ -64,6 +69,17 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
+
+    def reception(self, patience: Patience) -> Reception:
+        """The same archiver as this person sends data to it."""
+        from neve.send.reception import Reception  # noqa: PLC0415 - only for who sends
+
+        return Reception(self.url, self._token, patience)
+
+    @property
+    def store_here(self) -> str | None:
+        """Where the store answers as seen from here, if the spawner said so ($NEVE_S3_URL); what is signed for another address is asked for there."""
+        return os.environ.get("NEVE_S3_URL") or None if self.url == os.environ.get("NEVE_API_URL", "").rstrip("/") else None
 
     # Reading
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import httpx
 from httpx_retries import Retry, RetryTransport
@@ -142,9 +143,11 @@ def _append(
             half.touch()
             return
         start = link.offset_bytes + had
+        url, headers = _from_here(client, link.url)
+        headers["Range"] = f"bytes={start}-{link.offset_bytes + link.size_bytes - 1}"
         try:
             with (
-                http.stream("GET", link.url, headers={"Range": f"bytes={start}-{link.offset_bytes + link.size_bytes - 1}"}) as answer,
+                http.stream("GET", url, headers=headers) as answer,
                 half.open("ab") as file,
             ):
                 if answer.status_code in {401, 403}:
@@ -165,6 +168,14 @@ def _append(
         raise StoreUnavailable(
             f"{link.path} was cut off at {had} of {link.size_bytes} bytes ({reason}).", "Start the download again: it goes on there."
         )
+
+
+def _from_here(client: Client, url: str) -> tuple[str, dict[str, str]]:
+    """A link as it is asked for from here: at the store's address here, for the host that was signed."""
+    signed, here = urlsplit(url), urlsplit(client.store_here or "")
+    if not here.netloc or signed.scheme != here.scheme:
+        return url, {}
+    return signed._replace(netloc=here.netloc).geturl(), {"Host": signed.netloc}
 
 
 def _digest(path: Path) -> hashlib._Hash:

@@ -216,8 +216,7 @@ _stores = _Stores()
 
 def endpoint_for(client: Client, keys: records.Credentials) -> str | None:
     """The store's address as seen from here: the spawner knows it best ($NEVE_S3_URL), else the archiver says (None: AWS's own)."""
-    here = os.environ.get("NEVE_S3_URL", "") if client.url == os.environ.get("NEVE_API_URL", "").rstrip("/") else ""
-    return here.rstrip("/") or keys.endpoint_url
+    return (client.store_here or "").rstrip("/") or keys.endpoint_url
 
 
 def _file_system(client: Client, project: str) -> Any:

@@ -78,9 +78,11 @@ class Reception:
         """Tell the archiver's admins what waits here."""
         self._call(lambda _answer: None, "POST", "instrument/report", {"waiting": waiting, "oldest_waiting_s": oldest_waiting_s, "message": message})
 
-    def open(self, name: str, project: str | None = None, instrument: str | None = None) -> Dataset:
-        """The dataset of this name, opened if there is none. `project=None`: the one of the key's rule; `instrument` is for people's tokens."""
-        return self._call(answers.parse_dataset, "POST", "datasets", {"name": name, "project": project, "instrument": instrument})
+    def open(self, name: str, project: str | None = None, instrument: str | None = None, about: Mapping[str, Any] | None = None) -> Dataset:
+        """The dataset of this name, opened if there is none. `project=None`: the one of the key's rule; `instrument` and `about` (title,
+        derived_from) are for people's tokens."""
+        asked = {"name": name, "project": project, "instrument": instrument, **(about or {})}
+        return self._call(answers.parse_dataset, "POST", "datasets", asked)
 
     def ask(self, dataset_id: int, files: Sequence[tuple[Source, str | None]]) -> list[Item]:
         """What is to be done with up to 200 files, each with its SHA-256 where it is known, in their order. `state` of each answer:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from queue import Empty
+from typing import Any
 
 from neve.errors import Conflict, NotAllowed, NotFound, OverQuota, TooLarge, WrongUse
 from neve.send.answers import Arrivals, Done, Pending
@@ -43,6 +44,8 @@ def send(
     sources: Iterable[Source | Skipped],
     *,
     instrument: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    store: Store | None = None,
     sums: Mapping[bytes, str] | None = None,
     close: bool = True,
     wait: bool = True,
@@ -51,6 +54,7 @@ def send(
     """Send `sources` into the dataset `name` of `project` (None: the one that the key's rule names) and wait until they are proven.
 
     Every source is asked about, whatever `journal` says (it spares the hashing); who wants to spare the asking leaves out what `Journal.find` knows.
+    `about`: what else is said when the dataset is opened (title, derived_from). `store`: how it is reached from here, closed at the end.
     A `Skipped` among `sources` is told, and where it failed it counts as a failure. `sums`: name in the dataset → SHA-256 in hex that its bytes
     must have; looked at when a source comes. `close`: close the dataset when all is proven and nothing failed.
     `wait=False`: return when all bytes are sent; the journal says "sent" instead of "received". `report`: called with each event (`waiting` and
@@ -66,10 +70,10 @@ def send(
 
     ours = reception.using(Patience(told, Stop(reception.patience.stop), longest_s=reception.patience.longest_s))
     limit = _limit(ours)
-    dataset = ours.open(name, project, instrument)
+    dataset = ours.open(name, project, instrument, about)
     told(Event("opened", {"dataset": dataset.full_name, "dataset_id": dataset.id, "project": dataset.project}))
     remembered = journal or Journal(None, ours.url)
-    store = Store()
+    store = store or Store()
     run = Run(ours, store, remembered, dataset, {} if sums is None else sums, told, limit)
     try:
         _send_all(run, iter(sources))

@@ -63,10 +63,15 @@ def tls_context() -> ssl.SSLContext:
 
 
 class Store:
-    """Connections to the store, one per thread and host. `timeout_s`: how long one chunk, or the answer, may take."""
+    """Connections to the store, one per thread and host. `timeout_s`: how long one chunk, or the answer, may take.
 
-    def __init__(self, *, timeout_s: float = 60) -> None:
+    `through`: where the store answers as seen from here, if not at the address that was signed ($NEVE_S3_URL in a notebook's container); what was
+    signed is asked for all the same.
+    """
+
+    def __init__(self, *, timeout_s: float = 60, through: str | None = None) -> None:
         self._timeout_s = timeout_s
+        self._through = urlsplit(through) if through else None
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._all: set[http.client.HTTPConnection] = set()
@@ -91,7 +96,7 @@ class Store:
         parts = urlsplit(put.url)
         connection = self._connection(parts)
         try:
-            _begin(connection, parts, put, size_bytes)
+            _begin(connection, parts, put, size_bytes, absolute=parts.scheme == "http" and self._proxy(parts) is not None)
             broken = _body(connection, chunks, moved)
             response = connection.getresponse()  # after a broken body too: the store may have said why before it hung up
             body = response.read(1 << 16)
@@ -121,14 +126,19 @@ class Store:
         used[key] = now
         return connection
 
-    def _new(self, parts: SplitResult) -> http.client.HTTPConnection:
-        host = parts.hostname or ""
+    def _proxy(self, parts: SplitResult) -> SplitResult | None:
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-        if proxy and not urllib.request.proxy_bypass(host):
-            through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if not proxy or self._through is not None or urllib.request.proxy_bypass(parts.hostname or ""):
+            return None
+        return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+    def _new(self, parts: SplitResult) -> http.client.HTTPConnection:
+        through = self._proxy(parts)
+        if through is not None:
             host, port = through.hostname or "", through.port or 3128
         else:
-            through, port = None, parts.port or 0
+            there = self._through if self._through is not None and parts.scheme == self._through.scheme == "http" else parts
+            host, port = there.hostname or "", there.port or 0
         if parts.scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 host, port or 443, timeout=self._timeout_s, context=tls_context(), blocksize=CHUNK_BYTES
@@ -143,12 +153,11 @@ class Store:
         connection.close()  # opens itself anew when it is used again
 
 
-def _begin(connection: http.client.HTTPConnection, parts: SplitResult, put: Put, size_bytes: int) -> None:
-    """Request line and headers: those that were signed, nothing else but what HTTP needs."""
+def _begin(connection: http.client.HTTPConnection, parts: SplitResult, put: Put, size_bytes: int, *, absolute: bool) -> None:
+    """Request line (`absolute`: as a proxy has it) and headers: those that were signed, nothing else but what HTTP needs."""
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    direct = connection.host == parts.hostname or parts.scheme == "https"
     names = {name.lower() for name in put.headers}
-    connection.putrequest("PUT", target if direct else f"http://{parts.netloc}{target}", skip_host=True, skip_accept_encoding=True)
+    connection.putrequest("PUT", f"http://{parts.netloc}{target}" if absolute else target, skip_host=True, skip_accept_encoding=True)
     if "host" not in names:
         connection.putheader("Host", parts.netloc)
     for name, value in put.headers.items():

@@ -42,6 +42,7 @@ def upgrade() -> None:
     op.add_column("dataset", sa.Column("place", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("dataset", sa.Column("month", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("dataset", sa.Column("tier", sa.Text(), nullable=True))
+    op.add_column("dataset", sa.Column("called", sa.Text(), nullable=True))
     if not sqlite:
         op.alter_column("dataset", "name", type_=words, existing_nullable=False)
     for name in OLD_INDEXES:
