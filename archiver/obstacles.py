@@ -1,4 +1,6 @@
-"""What keeps new data from coming in: fast storage is full, its store does not answer, or takes nothing more. Senders wait by themselves.
+"""What keeps new data from coming in: fast storage is full, its store does not answer or takes nothing more, a project has had its share.
+
+Senders wait by themselves.
 
 Law: it is one state with a beginning and an end, in the ledger (note `reception-waits`), however many requests are put off meanwhile. A
 request that was put off says so; otherwise it is looked at once a minute. A store counts as away once it was so at two looks.
@@ -18,9 +20,14 @@ from archiver.archive import Archive
 from archiver.errors import StoreUnavailable
 from archiver.ledger import Transaction
 
-FULL, AWAY, REFUSES = "full", "away", "refuses"
+FULL, AWAY, REFUSES, QUOTA = "full", "away", "refuses", "quota"
 SAYS: Mapping[str, str] = MappingProxyType(
-    {FULL: "fast storage is full", AWAY: "the store of fast storage does not answer", REFUSES: "the store of fast storage takes no data"}
+    {
+        FULL: "fast storage is full",
+        AWAY: "the store of fast storage does not answer",
+        REFUSES: "the store of fast storage takes no data",
+        QUOTA: "a project holds all that it may",
+    }
 )
 PROBE = ".neve/probe"
 """Key of what is written, and ended again, to see whether the store takes data."""
@@ -44,7 +51,7 @@ class Obstacle:
     @property
     def sure(self) -> bool:
         """Whether it is more than a moment's: people may be told."""
-        return self.kind == FULL or self.seen_at != self.since
+        return self.kind in {FULL, QUOTA} or self.seen_at != self.since
 
 
 def standing(tx: Transaction) -> Obstacle | None:
@@ -53,14 +60,16 @@ def standing(tx: Transaction) -> Obstacle | None:
     return None if said is None else Obstacle(**said)
 
 
-def refused(archive: Archive, asked_bytes: int, why: str) -> None:
-    """A sender was put off: there was no room for so much."""
+def refused(archive: Archive, kind: str, asked_bytes: int, why: str) -> None:
+    """A sender was put off (`FULL` or `QUOTA`): there was no room for so much. One project's quota does not hide what all wait for."""
     with archive.ledger.read() as tx:
         before, now = standing(tx), tx.at
-    if before is not None and before.kind == FULL and now - datetime.fromisoformat(before.seen_at) < EVERY:
+    if before is not None and kind == QUOTA and before.kind != QUOTA:
+        return
+    if before is not None and before.kind == kind and now - datetime.fromisoformat(before.seen_at) < EVERY:
         return
     with archive.ledger.begin() as tx:
-        _stands(tx, FULL, why, asked_bytes)
+        _stands(tx, kind, why, asked_bytes)
 
 
 def run(archive: Archive) -> None:
@@ -73,7 +82,7 @@ def run(archive: Archive) -> None:
         before = standing(tx)
         if kind is not None:
             _stands(tx, kind, why, 0)
-        elif before is not None and (before.kind != FULL or _has_room(archive, tx, before)):
+        elif before is not None and (before.kind in {AWAY, REFUSES} or _has_room(archive, tx, before)):
             tx.set_note(_NOTE, "null")
 
 
@@ -86,6 +95,8 @@ def _stands(tx: Transaction, kind: str, why: str, asked_bytes: int) -> None:
 def _has_room(archive: Archive, tx: Transaction, met: Obstacle) -> bool:
     most = archive.settings.policy.hot_capacity_bytes
     quiet = tx.at - datetime.fromisoformat(met.seen_at)
+    if met.kind == QUOTA:
+        return quiet >= _RESTS
     return most is None or (quiet >= _RESTS and tx.bytes_in(policy.HOT) + min(met.asked_bytes, most // _SOME) <= most)
 
 

@@ -68,6 +68,7 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, cuts: Sequence[Cut]
     with archive.ledger.read() as tx:
         first = incoming.chain(tx, sender, dataset_id)[0]
         incoming.room(archive, tx, sum(cut.size_bytes for cut in cuts), tx.snapshot_bytes())
+        incoming.quota(archive, tx, first.project, sum(cut.size_bytes for cut in cuts))
     announced: list[tuple[Snapshot | None, int]] = []
     left: list[str] = []
     with archive.ledger.begin(sender.name) as tx:

@@ -143,7 +143,7 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
         there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
         known = {one.path_raw: _known(tx, chain, one) for one in wanted if one.path_raw in there}
     new = [one for one in wanted if known.get(one.path_raw) is None]
-    _see_room(archive, sum(one.size_bytes for one in new))
+    _see_room(archive, chain[0].project, sum(one.size_bytes for one in new))
     with arrivals.making_way(archive):
         steps = dict(zip((one.path_raw for one in new), _written_down(archive, sender, chain[0], new), strict=True)) if new else {}
     _prepare(archive, list(steps.values()))
@@ -159,12 +159,15 @@ def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | Non
     return None if file is None else Item(file.id, file.dataset_id, file.path_raw, "received")
 
 
-def _see_room(archive: Archive, more_bytes: int) -> None:
+def _see_room(archive: Archive, project: str, more_bytes: int) -> None:
+    kind = obstacles.FULL
     try:
         with archive.ledger.read() as tx:
             incoming.room(archive, tx, more_bytes)
+            kind = obstacles.QUOTA
+            incoming.quota(archive, tx, project, more_bytes)
     except ReceptionFull as full:
-        obstacles.refused(archive, more_bytes, str(full))
+        obstacles.refused(archive, kind, more_bytes, str(full))
         raise
 
 

@@ -50,6 +50,14 @@ class Queues(Base):
         select = sa.select(sa.func.sum(t.object_.c.size_bytes)).join(t.copy).where(t.copy.c.tier == tier, t.copy.c.dropped_at.is_(None))
         return int(self.connection.execute(select).scalar() or 0)
 
+    def project_bytes(self, project: str) -> int:
+        """Bytes of what is received of a project."""
+        d, f = t.dataset.c, t.file.c
+        whole = sa.select(sa.func.sum(d.size_bytes)).where(d.project == project, d.state == model.DatasetState.CLOSED)
+        received = sa.and_(d.project == project, d.state == model.DatasetState.OPEN, f.state == model.FileState.RECEIVED)
+        coming = sa.select(sa.func.sum(f.size_bytes)).join_from(t.file, t.dataset).where(received)
+        return sum(int(self.connection.execute(select).scalar() or 0) for select in (whole, coming))
+
     def received_since(self, since: datetime) -> int:
         """Bytes of the datasets that began to arrive after `since`."""
         select = sa.select(sa.func.sum(t.dataset.c.size_bytes)).where(t.dataset.c.received_at > since)

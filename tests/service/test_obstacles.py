@@ -186,3 +186,29 @@ def test_the_page_tells_everybody_while_it_lasts(full: Door):
     full.bench.turn(minutes=11)
     obstacles.run(full.bench.archive)
     assert "New data wait" not in first_page(full, "alice")
+
+
+def test_a_project_that_holds_all_it_may_waits_and_the_others_do_not(doors: Callable[..., Door]):
+    who = Who()
+    door = doors(more='[reception.project_max_bytes]\n"sn*" = 3000\n')
+    door.bench.ingest("old", {"x": bytes(2400)})
+    client, dataset = door.client(), opened(door.client())
+    assert ask(door, client, dataset, 600) == 200, "what just fits"
+    answer = client.post(f"datasets/{dataset}/uploads", json={"files": [{"path": "more", "size_bytes": 601, "mark": "m"}]})
+    assert (answer.status_code, answer.json()["code"]) == (507, "reception-full")
+    assert answer.json()["detail"] == "Project snow holds 2400 of the 3000 bytes that it may: 601 more are not received."
+    assert "Retry-After" in answer.headers
+    snapshot = {"files": [{"path": "grows", "size_bytes": 601, "mark": "m", "taken_at": "2026-03-01T12:00:00Z"}]}
+    assert client.post(f"datasets/{dataset}/snapshots", json=snapshot).status_code == 507
+    with door.bench.archive.ledger.read() as tx:
+        assert [file.path for file in tx.files(dataset)] == ["g"], "nothing of it was written down"
+    minute(door, who)
+    assert told(door) == ["New data wait: a project holds all that it may"]
+    other = door.client(door.key_of("weather", "ice-cores"))
+    storm = other.post("datasets", json={"name": "storm"}).json()["id"]
+    assert ask(door, other, storm, 10_000) == 200
+    door.bench.archive.settings.reception.project_max_bytes["sn*"] = 10_000
+    assert ask(door, client, dataset, 601) == 200
+    for _ in range(11):
+        minute(door, who)
+    assert told(door)[-1] == AGAIN
