@@ -14,6 +14,7 @@ from fixtures.site import ALL
 pytestmark = pytest.mark.browser
 
 PART = 5 * 2**20
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 HOSTILE = "<img src=x onerror=alert(1)> \"'&amp;\n{{ 7*7 }} 🧊\u202egpj.txt"
 
 
@@ -282,3 +283,15 @@ def test_without_the_right_or_a_project_there_is_no_page_but_the_next_step(page,
     assert page.locator("#upload").count() == 0
     policy = page.request.get(f"{door.url}/upload").headers["content-security-policy"]
     assert re.fullmatch(r"default-src 'self';.*; connect-src 'self' http://127\.0\.0\.1:\d+", policy)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the facilities' files are not at {DATA}")
+def test_facilities_own_files_go_in_byte_for_byte(alice, door: Door):
+    fill(alice, "facilities")
+    truth = {f"data/{path.relative_to(DATA)}": path.read_bytes() for path in DATA.rglob("*") if path.is_file()}
+    drop(alice, DATA)
+    alice.locator("tbody#rows tr").nth(len(truth) - 1).wait_for()
+    with door.working():
+        press(alice, "Send")
+        ended(alice, f"{len(truth)} files received.")
+    assert content(door, "facilities") == truth

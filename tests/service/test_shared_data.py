@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from fixtures.archive import Bench
 from fixtures.door import Door
-from fixtures.processes import REPO
+from fixtures.processes import BIN, REPO
 from fixtures.requirements import require
 from neve.send.reception import Reception
 from neve.send.sender import send
@@ -58,10 +61,24 @@ def folders() -> list[Path]:
     return sorted(path for path in DATA.iterdir() if path.is_dir())
 
 
-def received(way: str, door: Door, folder: Path) -> Dataset:
-    """Have a folder received, from the server's disk or over the network."""
+def received(way: str, door: Door, folder: Path, spare: Path) -> Dataset:
+    """Have a folder received: from the server's disk, over the network, or out of an inbox that is watched."""
     if way == "ingest":
         return app.ingest(door.bench.archive, "snow", "saxs", folder.name, [folder])[0][0]
+    if way == "watch":
+        inbox = spare / f"inbox-{folder.name}"
+        shutil.copytree(folder, inbox / folder.name)
+        (inbox / f"{folder.name}.done").touch()
+        command = [BIN / "neve", "watch", inbox, "--project", "snow", "--url", door.url, "--once", "--json"]
+        with door.working():
+            env = {**os.environ, "NEVE_KEY": door.key, "XDG_STATE_HOME": str(spare / "state")}
+            ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        with door.bench.archive.ledger.read() as tx:
+            found = tx.dataset_named("saxs", folder.name)
+        assert found is not None, ended.stdout
+        assert found.state == "closed", ended.stdout
+        return found
     with closing(Reception(door.url, door.key)) as reception, door.working():
         outcome = send(reception, None, "snow", folder.name, scan([folder], lambda _skipped: None))
     assert (outcome.failed, outcome.state) == (0, "closed")
@@ -69,14 +86,14 @@ def received(way: str, door: Door, folder: Path) -> Dataset:
         return tx.dataset(outcome.dataset.id)
 
 
-@pytest.mark.parametrize("way", ["ingest", "send"])
-def test_every_file_comes_back_from_deep_byte_for_byte(way: str, door: Door, folders: list[Path]):
+@pytest.mark.parametrize("way", ["ingest", "send", "watch"])
+def test_every_file_comes_back_from_deep_byte_for_byte(way: str, door: Door, folders: list[Path], tmp_path: Path):
     bench = door.bench
     contents: dict[str, dict[str, bytes]] = {}
     datasets = {}
     for folder in folders:
         contents[folder.name] = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        datasets[folder.name] = received(way, door, folder)
+        datasets[folder.name] = received(way, door, folder, tmp_path)
     assert sum(len(files) for files in contents.values()) >= 20
     bench.settle()
     assert check(bench.archive) == []
@@ -89,7 +106,7 @@ def test_every_file_comes_back_from_deep_byte_for_byte(way: str, door: Door, fol
     bench.settle()
     with bench.archive.ledger.read() as tx:
         assert {tx.restore(one.id).state for one in asked} == {RestoreState.READY}
-        files = {name: tx.files(dataset.id) for name, dataset in datasets.items()}
+        files = {name: [f for f in tx.files(dataset.id) if f.path != f"{name}.done"] for name, dataset in datasets.items()}
     for name, expected in contents.items():
         assert {f.path for f in files[name]} == set(expected)
         for path, content in expected.items():
