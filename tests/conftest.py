@@ -9,6 +9,7 @@
 | `bench`            | test    | an archive on `store` with a clock that the test turns                          | archive      |
 | `bench_on`         | test    | the same with other tier settings                                               | archive      |
 | `faulty`           | module  | a proxy before a store: seeded faults, an account of what crossed it            | faulty       |
+| `own_store`        | module  | a store that a test may freeze, kill and start again                            | own_store    |
 | `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |
 | `door`             | test    | the API on a real port, an instrument's key, a worker on demand        | door         |
 | `doors`            | test    | makes such doors, with settings of their own                                    | door         |
@@ -41,6 +42,7 @@ pytest_plugins = [
     "fixtures.store",
     "fixtures.archive",
     "fixtures.faulty",
+    "fixtures.own_store",
     "fixtures.site",
     "fixtures.door",
     "fixtures.smtp",

@@ -6,7 +6,6 @@ Worker and reaper run all the while. They say so, prove nothing that is not so, 
 from __future__ import annotations
 
 import logging
-import secrets
 import shutil
 import signal
 import sqlite3
@@ -15,18 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from fixtures.archive import Bench, settings_toml
+from fixtures.own_store import OwnStore
 from fixtures.ports import STORE
-from fixtures.processes import Process, wait_until
+from fixtures.processes import wait_until
 from fixtures.requirements import missing
 from fixtures.soundness import under_way, wrong
-from fixtures.store import S3Store, start_store, write_profiles
+from fixtures.store import S3Store
 
 from archiver import app, restore
 from archiver.config import load
@@ -37,44 +37,6 @@ from archiver.worker import Worker
 
 MB = 10**6
 ALL = {"hot", "archive", "deep"}
-
-
-@dataclass
-class OwnStore:
-    """A store that a test may freeze, end and start again."""
-
-    folder: Path
-    base: int
-    within: tuple[str, ...] = ()
-    access: str = "own"
-    secret: str = field(default_factory=lambda: secrets.token_hex(20))
-    process: Process | None = None
-
-    def start(self) -> None:
-        self.process = start_store(self.folder, self.base, self.access, self.secret, self.within)
-
-    def end(self) -> None:
-        if self.process is not None:
-            self.process.popen.send_signal(signal.SIGCONT)
-            self.process.stop()
-            self.process = None
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.popen.send_signal(number)
-
-    @property
-    def s3(self) -> S3Store:
-        profiles = write_profiles(self.folder / "credentials", self.access, self.secret)
-        return S3Store(f"http://127.0.0.1:{self.base + 6}", self.access, self.secret, profiles)
-
-
-@pytest.fixture(scope="module")
-def own_store(tmp_path_factory: pytest.TempPathFactory, port_base: Callable[..., int]) -> Iterator[OwnStore]:
-    made = OwnStore(tmp_path_factory.mktemp("own-store"), port_base(STORE))
-    made.start()
-    yield made
-    made.end()
 
 
 def open_bench(tmp_path: Path, store: S3Store) -> Bench:
