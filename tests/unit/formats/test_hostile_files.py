@@ -201,4 +201,4 @@ def test_zone_is_that_of_the_instrument(tmp_path):
     assert extract(path, "a", zone="America/Chicago").metadata["start_time"] == "2024-02-03T10:05:06Z"
     with pytest.raises(KeyError):
         extract(path, "a", zone="Mars/Olympus")
-    assert VERSION == 2
+    assert VERSION == 3
