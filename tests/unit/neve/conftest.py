@@ -162,7 +162,7 @@ class Api:
             "id": number, "created_at": iso(T0), "expires_at": iso(T0 + timedelta(hours=1)), "datasets": [dataset["full_name"]],
             "files": dataset["file_count"], "size_bytes": dataset["size_bytes"], "hot_bytes": dataset["size_bytes"] - absent, "absent_bytes": absent,
             "recall_objects": 1, "recall_bytes": 2 * absent, "from_tiers": {dataset["tier"]: absent}, "days": body["days"] or 7,
-            "cost": {"amount": None, "at_least": 0, "currency": "EUR", "unknown": ["tier.deep.prices.retrieval_gb"], "text": "cost unknown"},
+            "cost": {"amount": None, "at_least": 0, "currency": "EUR", "unknown": ["tier.deep.prices.retrieval_gb"], "text": "unknown"},
             "ready": {"at_least_s": 0, "at_most_s": 3 * 86400, "learned": False, "observations": 0, "promised_within_s": 3 * 86400},
             "room": {"left_bytes": None, "fits": True},
             "quotas": [{"kind": "user", "name": "alice", "used_bytes": 0, "limit_bytes": None, "left_bytes": None, "fits": True}],

@@ -129,7 +129,7 @@ def test_select_quote_confirm_restore(open_browser, lab):
     page.get_by_role("checkbox", name="Select saxs/run02").check()
     assert page.evaluate("traits.selected") == ["saxs/run02"]
     page.get_by_role("button", name="Bring the selected back … (1)").click()
-    page.get_by_text("3.0\u00a0kB of 3.0\u00a0kB to bring back, within 3 days. cost unknown.").wait_for()
+    page.get_by_text("3.0\u00a0kB of 3.0\u00a0kB to bring back, within 3 days; cost: unknown.").wait_for()
     assert lab.restores == {}
     page.get_by_role("button", name="Ask for it").click()
     page.get_by_text("Asked for.").wait_for()
