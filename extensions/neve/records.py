@@ -166,7 +166,12 @@ class Quote:
             return f"{', '.join(self.datasets)}: all {size_text(self.size_bytes)} are in fast storage."
         until = duration_text(self.ready_at_most_s)
         range_text = f"{duration_text(self.ready_at_least_s)} to {until}, as it was before" if self.ready_learned else f"within {until}, as promised"
-        parts = [f"{size_text(self.absent_bytes)} of {size_text(self.size_bytes)} to bring back", range_text, f"{self.days} days", f"cost {self.cost_text}"]
+        parts = [
+            f"{size_text(self.absent_bytes)} of {size_text(self.size_bytes)} to bring back",
+            range_text,
+            f"{self.days} days",
+            f"cost {self.cost_text}",
+        ]
         parts += [] if self.fits else ["more than your quota, or the room there is now"]
         parts += ["an admin has to approve it"] if self.needs_approval else []
         return f"{', '.join(self.datasets)}: {'; '.join(parts)}."
