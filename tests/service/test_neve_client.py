@@ -129,7 +129,7 @@ def test_deep_is_cold_until_restored(alice):
     assert caught.value.ask == 'neve.restore("saxs/deep-1").wait()'
     said = neve.quote("deep-1", days=3)
     assert str(said).startswith("saxs/deep-1: ")
-    assert "within 3 days, as promised; 3 days; unknown (" in str(said)
+    assert "within 3 days, as promised; 3 days; cost unknown (" in str(said)
     handle = neve.restore(said)
     assert neve.restore("deep-1", days=3).id == handle.id
     with pytest.raises(ColdDataError, match="on its way"):

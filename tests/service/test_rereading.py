@@ -82,7 +82,7 @@ def test_what_is_old_is_read_again_once_and_its_dataset_derived_as_at_close(benc
     derived = now(bench, dataset)
     assert (derived.title, derived.acquired_at) == ("A frozen lake", measured)
     with bench.archive.ledger.read() as tx:
-        for name, value in manifest.summary(tx.files(dataset.id)).items():
+        for name, value in manifest.summary(tx.files(dataset.id), None).items():
             assert getattr(derived, name) == value
         assert [e.kind for e in tx.events(dataset.id)][-1] == "dataset.reread"
         assert tx.stale(10) == []
