@@ -33,10 +33,10 @@ class Bearer(httpx.Auth):
     """Puts the token on each request. An object of its own, so that it is in no default header that might be printed."""
 
     def __init__(self, token: str) -> None:
-        self._token = token
+        self.token = token
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {self.token}"
         yield request
 
 
@@ -54,11 +54,11 @@ class Client:
         if not token.isascii() or not token.isprintable():
             raise NotSignedIn("The token holds characters that no token has.", "Copy it again from the hub's page “Token”.")
         self._timeout_s = timeout_s
-        self._token = token
+        self._auth = Bearer(token)
         retry = Retry(total=retries, allowed_methods=["GET"], backoff_factor=0.3, max_backoff_wait=5, total_timeout=10)
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1/",
-            auth=Bearer(token),
+            auth=self._auth,
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5)),
             transport=RetryTransport(retry=retry),
             headers={"Accept": "application/json"},
@@ -74,7 +74,7 @@ class Client:
         """The same archiver as this person sends data to it."""
         from neve.send.reception import Reception  # noqa: PLC0415 - only for who sends
 
-        return Reception(self.url, self._token, patience)
+        return Reception(self.url, self._auth.token, patience)
 
     @property
     def store_here(self) -> str | None:
