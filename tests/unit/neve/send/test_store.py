@@ -113,7 +113,7 @@ def test_a_body_that_ends_early_leaves_no_connection_behind(archiver, heard, sto
     with pytest.raises(ValueError, match="changed"):
         store.put(to(archiver), 5, ends())
     assert store.put(to(archiver), 1, [b"x"]) == "v7"
-    assert heard[-1][2] == b"x"
+    assert b"x" in [body for _, _, body, *_ in heard]  # what was broken off may be heard of later
 
 
 def test_through_a_proxy(archiver, heard, monkeypatch):
