@@ -93,20 +93,23 @@ def test_killed_at_any_moment_each_file_is_there_once(door, tmp_path):
         (folder / os.fsdecode(name)).write_bytes(data)
     seed = secrets.randbits(32)
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance, kills = random.Random(seed), 0
     with door.working():
         for _ in range(4):
             one = process(door, folder, tmp_path, "--json")
             for line in one.stdout:
                 if b'"opened"' in line:
                     break
-            with pytest.raises(subprocess.TimeoutExpired):
-                one.wait(chance.uniform(0.05, 0.9))
-                pytest.fail(f"it ended by itself: {one.communicate()}")
-            one.kill()
-            one.communicate()
+            try:
+                one.wait(chance.uniform(0.05, 0.6))
+            except subprocess.TimeoutExpired:
+                one.kill()
+                kills += 1
+            said, trouble = one.communicate()
+            assert one.returncode in {-9, 0}, (said, trouble)  # after some kills there may be little left, and it is quicker
         last = process(door, folder, tmp_path)
         out, err = last.communicate(timeout=120)
+    assert kills
     assert (last.returncode, err) == (0, b"")
     assert out.endswith(b"; closed.\n")
     assert received(door) == files
