@@ -145,9 +145,9 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
     new = [one for one in wanted if known.get(one.path_raw) is None]
     _see_room(archive, chain[0].project, sum(one.size_bytes for one in new))
     with arrivals.making_way(archive):
-        steps = dict(zip((one.path_raw for one in new), _written_down(archive, sender, chain[0], new), strict=True)) if new else {}
+        steps, since = _written_down(archive, sender, chain[0], new) if new else ({}, {})
     _prepare(archive, list(steps.values()))
-    return [known.get(one.path_raw) or _item(archive, steps[one.path_raw]) for one in wanted]
+    return [known.get(one.path_raw) or since.get(one.path_raw) or _item(archive, steps[one.path_raw]) for one in wanted]
 
 
 def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | None:
@@ -171,11 +171,17 @@ def _see_room(archive: Archive, project: str, more_bytes: int) -> None:
         raise
 
 
-def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted]) -> list[_Step]:
+def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted]) -> tuple[dict[bytes, _Step], dict[bytes, Item]]:
+    """The files that are to be sent, and those that were received since they were looked for: this request may be that of a sender long killed."""
     uri = f"{UPLOAD_URI}{sender.name}"
     with archive.ledger.begin(sender.name) as tx:
+        chain = tx.chain(first)
+        there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
+        seen = {one.path_raw: _known(tx, chain, one) for one in wanted if one.path_raw in there}
+        since = {path: item for path, item in seen.items() if item is not None}
+        wanted = [one for one in wanted if one.path_raw not in since]
         # It may be about to close, and wait for just these.
-        open_ones = [link.id for link in tx.chain(first) if link.state is DatasetState.OPEN]
+        open_ones = [link.id for link in chain if link.state is DatasetState.OPEN]
         under_way = tx.arriving_as(open_ones, [one.path_raw for one in wanted])
         rest = [one for one in wanted if one.path_raw not in under_way]
         ids = {one.path_raw: under_way[one.path_raw].id for one in wanted if one.path_raw in under_way}
@@ -197,7 +203,7 @@ def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequ
             ids |= {one.path_raw: file_id for one, (file_id, _) in zip(rest, added, strict=True)}
         anew = {one.path_raw for one in wanted if one.path_raw in under_way and _go_on(tx, under_way[one.path_raw], one, uri)}
         found = tx.uploads_by_file(list(ids.values()))
-        return [_Step(*found[ids[one.path_raw]], anew=one.path_raw in anew) for one in wanted]
+        return {one.path_raw: _Step(*found[ids[one.path_raw]], anew=one.path_raw in anew) for one in wanted}, since
 
 
 def _version(tx: Transaction, dataset_id: int, path_raw: bytes, given: Collection[bytes]) -> bytes:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fixtures.door import Door
 
-from archiver import closing, erasure, formats, names, worker
+from archiver import closing, erasure, formats, names, upload, worker
 from archiver.check import check
 from archiver.ledger import Transaction
 from archiver.model import DatasetState
@@ -522,3 +522,33 @@ def test_a_fault_of_ours_with_one_file_costs_its_metadata_only(door: Door, monke
     with door.bench.archive.ledger.read() as tx:
         assert {f.path: f.metadata_state for f in tx.files(dataset)} == {"bad.csv": "failed", "good.csv": "ok"}
     assert "a fault of ours" in caplog.text
+
+
+def test_a_request_of_a_sender_long_killed_adds_nothing_to_what_was_received_since(door: Door, monkeypatch):
+    """It saw nothing there, was slow to write down, and meanwhile another sender had sent the same file, which is received."""
+    client = door.client()
+    dataset = opened(client)
+    look, late = upload._see_room, []
+
+    def slow(archive, project, more_bytes):
+        look(archive, project, more_bytes)
+        if not late:
+            late.append(1)
+            assert received_now(client, door, dataset) == "received"
+
+    monkeypatch.setattr(upload, "_see_room", slow)
+    (item,) = client.post(f"datasets/{dataset}/uploads", json={"files": [{"path": "f", "size_bytes": 1, "mark": "m"}]}).json()["items"]
+    assert (item["state"], item["path"]) == ("known", "f")
+    with door.bench.archive.ledger.read() as tx:
+        assert [file.path for file in tx.files(dataset)] == ["f"]
+    assert client.post(f"datasets/{dataset}/close").status_code == 202
+
+
+def received_now(client, door: Door, dataset: int) -> str:
+    wanted = {"files": [{"path": "f", "size_bytes": 1, "mark": "m"}]}
+    (item,) = client.post(f"datasets/{dataset}/uploads", json=wanted).json()["items"]
+    assert httpx.put(item["put"]["url"], headers=item["put"]["headers"], content=b"1").status_code == 200
+    done = {"files": [{"file_id": item["file_id"], "sha256": hashlib.sha256(b"1").hexdigest()}]}
+    client.post(f"datasets/{dataset}/uploads/done", json=done).raise_for_status()
+    door.settle()
+    return client.post(f"datasets/{dataset}/uploads/done", json=done).json()["items"][0]["state"]
