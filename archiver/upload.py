@@ -140,18 +140,24 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
     incoming.check(archive, ((one.path_raw, one.size_bytes) for one in wanted))
     with archive.ledger.read() as tx:
         chain = incoming.chain(tx, sender, dataset_id)
-        there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
-        known = {one.path_raw: _known(tx, chain, one) for one in wanted if one.path_raw in there}
-    new = [one for one in wanted if known.get(one.path_raw) is None]
+        known = _known(tx, chain, wanted)
+    new = [one for one in wanted if one.path_raw not in known]
     _see_room(archive, chain[0].project, sum(one.size_bytes for one in new))
     with arrivals.making_way(archive):
         steps, since = _written_down(archive, sender, chain[0], new) if new else ({}, {})
+    known |= since
     _prepare(archive, list(steps.values()))
-    return [known.get(one.path_raw) or since.get(one.path_raw) or _item(archive, steps[one.path_raw]) for one in wanted]
+    return [known.get(one.path_raw) or _item(archive, steps[one.path_raw]) for one in wanted]
 
 
-def _known(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | None:
-    """What a wanted file needs when the ledger has its like already; None: it is to be sent."""
+def _known(tx: Transaction, chain: Sequence[Dataset], wanted: Sequence[Wanted]) -> dict[bytes, Item]:
+    """What wanted files need of which the ledger has the like already, by path; the others are to be sent."""
+    there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
+    found = {one.path_raw: _known_one(tx, chain, one) for one in wanted if one.path_raw in there}
+    return {path: item for path, item in found.items() if item is not None}
+
+
+def _known_one(tx: Transaction, chain: Sequence[Dataset], one: Wanted) -> Item | None:
     same = arrivals.known(tx, chain, one.path_raw, one.size_bytes)
     if same and one.sha256 is None:
         return Item(None, same[0].dataset_id, one.path_raw, "known")
@@ -176,9 +182,7 @@ def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequ
     uri = f"{UPLOAD_URI}{sender.name}"
     with archive.ledger.begin(sender.name) as tx:
         chain = tx.chain(first)
-        there = {file.path_raw for file in tx.files_at([link.id for link in chain], [one.path_raw for one in wanted])}
-        seen = {one.path_raw: _known(tx, chain, one) for one in wanted if one.path_raw in there}
-        since = {path: item for path, item in seen.items() if item is not None}
+        since = _known(tx, chain, wanted)
         wanted = [one for one in wanted if one.path_raw not in since]
         # It may be about to close, and wait for just these.
         open_ones = [link.id for link in chain if link.state is DatasetState.OPEN]
