@@ -15,12 +15,12 @@ const OPEN = new Set([...RUNNING, "ready", "partly_ready"]);
 
 // Words, numbers and times
 
-function wording(texts, lang) {
-  const place = lang === "fr" ? 1 : 0;
+// Texts with their {values} (`n` chooses between `one|other`), and sizes, in one language; `told(name)` is the text of this name.
+export function speech(told, lang) {
   const plural = new Intl.PluralRules(lang);
-  const units = texts.units[place].split(" ");
+  const units = told("units").split(" ");
   const t = (name, values = {}) => {
-    let said = texts[name][place];
+    let said = told(name);
     if ("n" in values && said.includes("|")) said = said.split("|")[plural.select(values.n) === "one" ? 0 : 1];
     return said.replace(/\{(\w+)\}/g, (_, key) => (typeof values[key] === "number" ? values[key].toLocaleString(lang) : values[key]));
   };
@@ -33,6 +33,11 @@ function wording(texts, lang) {
     const digits = unit === 0 || bytes >= 99.5 ? 0 : 1;
     return `${bytes.toLocaleString(lang, { minimumFractionDigits: digits, maximumFractionDigits: digits })}\u00a0${units[unit]}`;
   };
+  return { t, size };
+}
+
+function wording(texts, lang) {
+  const { t, size } = speech((name) => texts[name][lang === "fr" ? 1 : 0], lang);
   const day = (iso) => new Date(iso).toLocaleDateString(lang, { dateStyle: "medium" });
   const minute = (iso) => new Date(iso).toLocaleString(lang, { dateStyle: "medium", timeStyle: "short" });
   const duration = (seconds) => {
