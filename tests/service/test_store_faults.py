@@ -57,7 +57,7 @@ WHOLE_BUCKETS = Rule(F.UNAVAILABLE, keys="^$", nth=(*range(12, 18), *range(40, 4
 
 
 def rules(name: str, faults: dict[Fault, tuple[float, int]]) -> list[Rule]:
-    return [Rule(fault, keys=of(name), chance=chance, most=most) for fault, (chance, most) in faults.items()]
+    return [Rule(fault, keys=of(name), chance=chance, most=most, sure=2) for fault, (chance, most) in faults.items()]
 
 
 def of(name: str) -> str:
