@@ -1,7 +1,7 @@
 """The hub's wiring: everything it says is computed in neve_hub or stands in neve.toml. Started by `neve-run`."""
 
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
-from neve_hub import proxy, services, spawner
+from neve_hub import oidc, proxy, services, spawner
 from neve_hub.auth import PasswordAuthenticator
 from neve_hub.instance import current
 from neve_hub.passwords import Passwords
@@ -25,9 +25,12 @@ c.TraefikFileProviderProxy.traefik_api_username = "hub"
 c.TraefikFileProviderProxy.traefik_api_password, c.TraefikFileProviderProxy.traefik_api_hashed_password = proxy.token(here)
 
 # Who gets in
-c.JupyterHub.authenticator_class = PasswordAuthenticator
-c.PasswordAuthenticator.passwords_file = str(here.passwords)
-c.Authenticator.admin_users = Passwords(here.passwords).admins()
+if here.settings.login.issuer:
+    oidc.configure(c, here)
+else:
+    c.JupyterHub.authenticator_class = PasswordAuthenticator
+    c.PasswordAuthenticator.passwords_file = str(here.passwords)
+    c.Authenticator.admin_users = Passwords(here.passwords).admins()
 
 # What they may do
 c.JupyterHub.custom_scopes = services.SCOPES

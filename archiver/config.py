@@ -24,6 +24,7 @@ from archiver.sections import (
     ApiSettings,
     HubSettings,
     LedgerSettings,
+    LoginSettings,
     NoticeSettings,
     PolicySettings,
     ProofSettings,
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     reception: ReceptionSettings = ReceptionSettings()
     ledger: LedgerSettings = LedgerSettings()
     api: ApiSettings = ApiSettings()
+    login: LoginSettings = LoginSettings()
     hub: HubSettings = HubSettings()
 
     @classmethod

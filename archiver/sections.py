@@ -5,12 +5,13 @@ Law: an unknown key is refused. Durations are ISO 8601; sizes are bytes.
 
 from __future__ import annotations
 
+import re
 from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 
@@ -261,6 +262,59 @@ class ApiSettings(Section):
     )
     downloads_at_once: int = Field(4, ge=1, le=100, description="Answers that stream data to one user at once.")
     session_hours: int = Field(12, ge=1, le=336, description="Longest time between two sign-ins of a browser.")
+
+
+class LoginSettings(Section):
+    """Who gets in: by the facility's own login (OpenID Connect); without an issuer, by a password of the hub's own for each user."""
+
+    issuer: str | None = Field(
+        None,
+        pattern=r"^(https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])[:/]\S*)$",
+        description="The provider's issuer (https); empty means passwords.",
+    )
+    name: str = Field("the facility's login", min_length=1, description="What people call it: on the login page, and in what they are told.")
+    client_id: str = Field("neve", description="This hub at the provider; its redirect URI is https://HUB/hub/oauth_callback.")
+    client_secret_file: Path | None = Field(None, description="File with the client's secret.")
+    scopes: list[str] = Field(
+        ["openid", "profile", "email", "groups"],
+        description="What is asked for; with offline_access (where the provider has it) groups are seen to for as long as a notebook runs.",
+    )
+    username_claim: str = Field("preferred_username", description="Claim that becomes the user's name, exactly as it is written.")
+    groups_claim: str = Field("groups", description="Claim that holds the groups; a dot goes into a claim (realm_access.roles).")
+    groups_from: Literal["userinfo", "id-token"] = Field("userinfo", description="Where the provider puts that claim.")
+    group_pattern: str = Field(
+        "/?(.+)", description="Regular expression for a whole group name; the first bracket that fits is the project. Others are none."
+    )
+    allowed_groups: list[str] = Field([], description="Projects (as the pattern gives them) whose members get in; *: whoever is in any.")
+    admin_groups: list[str] = Field([], description="Groups (as the pattern gives them) whose members get in and are admins.")
+    refresh: timedelta = Field(
+        timedelta(minutes=1),
+        ge=timedelta(seconds=1),
+        le=timedelta(hours=1),
+        description="How often the provider is asked again about those who work.",
+    )
+    logout: bool = Field(True, description="A logout here ends the provider's session too, where it can.")
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _has_a_bracket(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if not groups:
+            raise ValueError("has no bracket that says which part is the project")
+        return pattern
+
+    @model_validator(mode="after")
+    def _closed(self) -> LoginSettings:
+        if self.issuer is None:
+            return self
+        if self.client_secret_file is None:
+            raise ValueError("issuer needs client_secret_file, with the secret that the provider gave this client")
+        if not self.allowed_groups and not self.admin_groups:
+            raise ValueError('issuer needs allowed_groups or admin_groups, or nobody would get in; ["*"] lets in whoever is in any group')
+        return self
 
 
 class HubSettings(Section):

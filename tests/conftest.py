@@ -22,6 +22,8 @@
 | `singleuser_image` | session | the notebook image, built from this work tree                                   | engine       |
 | `docker_container` | test    | list of containers to remove after the test                                     | engine       |
 | `instance`         | session | a whole Névé by `neve-run`: containers, mounts, demo data, passwords             | instance     |
+| `provider_modules` | session | npm's `oidc-provider`, installed                                                | provider     |
+| `provider_for`     | module  | a real OpenID Connect provider for a hub; its people stand in a file            | provider     |
 | `browser`          | module  | Debian's Chromium, headless, through Playwright                                 | chromium     |
 | `page`             | test    | a page of it; a screenshot is kept when the test fails                          | chromium     |
 
@@ -52,6 +54,7 @@ pytest_plugins = [
     "fixtures.engine",
     "fixtures.chromium",
     "fixtures.instance",
+    "fixtures.provider",
 ]
 
 

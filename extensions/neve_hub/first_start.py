@@ -45,8 +45,10 @@ def finish(here: Instance) -> None:
 
 
 def people(here: Instance, *, demo: bool) -> dict[str, str]:
-    """Make the users, and say for the hub who is in which project; the passwords, which are kept nowhere else."""
+    """Make the users, unless a provider has them, and say for the hub who is in which project; the passwords, which are kept nowhere else."""
     here.passwords.unlink(missing_ok=True)  # of a first start that was cut off before anyone saw them
+    if here.settings.login.issuer:
+        return {}  # it says who is who, and in which project
     passwords = Passwords(here.passwords)
     if not demo:
         return {"admin": passwords.add("admin", admin=True)}

@@ -25,8 +25,8 @@ import psutil
 from neve.private import write_private
 
 from archiver import config
-from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting
-from neve_hub import engine, first_start, mounts, processes, proxy, settings_file, store
+from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting, WrongUse
+from neve_hub import engine, first_start, mounts, oidc, processes, proxy, settings_file, store
 from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
@@ -165,9 +165,9 @@ def _programs(here: Instance, found: Found) -> list[Program]:
 
 
 def _write_secrets(here: Instance) -> None:
-    token = here.secrets / "hub-token"
-    if not token.exists():
-        write_private(token, os.urandom(32).hex())
+    for name in ("hub-token", "hub-crypt-key"):
+        if not (here.secrets / name).exists():
+            write_private(here.secrets / name, os.urandom(32).hex())
     if here.has_own_store:
         store.configure(here)
     credentials = here.settings.store.credentials_file
@@ -217,6 +217,8 @@ def _run(options: argparse.Namespace) -> int:
         try:
             found, missing = _look_around(here, build_image=options.build_image)
             here.remember(found)
+            if here.settings.login.issuer and (away := oidc.discover(here)):
+                missing.append(away)
             _write_secrets(here)
             proxy.configure(here, found.gateway)
             first, made = not first_start.done(here), {}
@@ -249,7 +251,7 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     if not first:
         return
     if demo != "none":
-        say(f"the login page is up at {here.url}; passwords follow when the demo data are in")
+        say(f"the login page is up at {here.url}; loading the demo data" + ("" if here.settings.login.issuer else ", passwords follow"))
         first_start.load_demo(here, say, small=demo == "small")
     first_start.finish(here)
 
@@ -267,7 +269,9 @@ def _watch(here: Instance, supervisor: processes.Supervisor) -> NoReturn:
 
 def _summary(here: Instance, made: dict[str, str], missing: list[str]) -> None:
     say(f"ready at {here.url}   (data, settings and logs: {here.home})")
-    if made:
+    if here.settings.login.issuer:
+        say(f"people log in at {here.settings.login.issuer}")
+    elif made:
         say("users and their passwords, shown this once (a new one: neve-run passwd USER):")
         for user, password in made.items():
             say(f"    {user:<12} {password}")
@@ -284,6 +288,8 @@ def _summary(here: Instance, made: dict[str, str], missing: list[str]) -> None:
 
 def _passwd(options: argparse.Namespace) -> int:
     here, _ = _settings(options.config)
+    if here.settings.login.issuer:
+        raise WrongUse(f"People log in at {here.settings.login.issuer}: there are no passwords here.", "Add or reset the person there.")
     passwords = Passwords(here.passwords)
     new = options.add and options.user not in passwords.users()
     sys.stdout.write((passwords.add(options.user, admin=options.admin) if new else passwords.reset(options.user)) + "\n")

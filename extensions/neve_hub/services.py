@@ -36,23 +36,24 @@ def archiver(here: Instance) -> dict[str, Any]:
 
 
 def roles(here: Instance) -> list[dict[str, Any]]:
-    """`user` and `server` as the hub has them, plus the archiver; hub admins made at the first start also administer it."""
+    """`user` and `server` as the hub has them, plus the archiver; so do the hub admins of the first start, or of the provider."""
+    login = here.settings.login
+    admins = {"groups": login.admin_groups} if login.issuer else {"users": sorted(Passwords(here.passwords).admins())}
     return [
         {"name": "user", "scopes": ["self", *_ACCESS]},
         {"name": "server", "scopes": ["users:activity!user", "access:servers!server", *_ACCESS, *_WHO]},
         # To whom notices go: a project's members, the hub's admins. It reads names, and changes nothing.
         {"name": "archiver-notices", "scopes": ["read:groups", "list:users"], "services": ["archiver"]},
-        {
-            "name": "archiver-admin",
-            "scopes": ["custom:archiver:admin"],
-            "users": sorted(Passwords(here.passwords).admins()),
-        },
+        {"name": "archiver-admin", "scopes": ["custom:archiver:admin"], **admins},
     ]
 
 
 def groups(here: Instance) -> dict[str, dict[str, list[str]]]:
-    """Members of the first projects, as `neve-run` wrote them, until the hub has a database; from then on the admin page says who is in."""
+    """Members of the first projects, as `neve-run` wrote them, until the hub has a database; from then on the admin page says who is in.
+
+    Where a provider says who somebody is, it alone says of which project too.
+    """
     seed = here.home / "hub" / "groups.json"
-    if (here.home / "hub" / "jupyterhub.sqlite").exists() or not seed.exists():
+    if here.settings.login.issuer or (here.home / "hub" / "jupyterhub.sqlite").exists() or not seed.exists():
         return {}
     return {project: {"users": users} for project, users in json.loads(seed.read_text("utf-8")).items()}
