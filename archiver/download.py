@@ -1,7 +1,8 @@
-"""Taking data home: what of a dataset can be read at this moment, as one ZIP, as links, or file by file.
+"""Taking data home: what of datasets can be read at this moment, as one ZIP, as a list of links, or file by file.
 
 Law: only what is readable now is given; what would have to be brought back first is refused as a whole, with the line that asks for it (Law 4).
-Bytes are checked against the arrival's SHA-256 as they go by: what is not what arrived breaks the answer off. Names in a ZIP stay inside its folder.
+Bytes are checked against the arrival's SHA-256 as they go by: what is not what arrived breaks the answer off. Names stay inside their folder,
+and are the same in the ZIP, in each list and in the list of checksums.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 
 from archiver import policy
 from archiver.archive import Archive
@@ -27,6 +29,15 @@ _LAST = 2107
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a dataset: the files that match one of `paths` (paths or globs), or have one of these numbers; neither: all."""
+
+    dataset: Dataset
+    paths: Sequence[str] = ()
+    file_ids: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
 class Place:
     """A file, and the copy it is read from: the whole object, or `size_bytes` of a bundle from `offset_bytes` on."""
 
@@ -35,33 +46,70 @@ class Place:
     offset_bytes: int | None
 
 
-def places(tx: Transaction, settings: Settings, dataset: Dataset, paths: Sequence[str], after_id: int = 0) -> Iterator[Place]:
-    """Where the files that match one of `paths` (paths or globs; none: all) are read from, by number after `after_id`.
+@dataclass
+class Account:
+    """What a download would be: files and bytes, how much of them must be brought back first, how many files stand in bundles."""
 
-    Raises `ColdData` when one must be brought back first.
-    """
-    while files := tx.files(dataset.id, after_id, _PAGE):
+    files: int = 0
+    size_bytes: int = 0
+    cold_files: int = 0
+    cold_bytes: int = 0
+    bundled: int = 0
+
+
+def account(tx: Transaction, settings: Settings, wanted: Wanted) -> Account:
+    """What of this would be given, and what not."""
+    found, last = Account(), 0
+    while files := _page(tx, wanted, last):
+        last = files[-1].id
+        for file, place, _ in _lying(tx, settings, files, wanted.paths):
+            found.files += 1
+            found.size_bytes += file.size_bytes
+            found.cold_files += place is None
+            found.cold_bytes += file.size_bytes if place is None else 0
+            found.bundled += place is not None and place.offset_bytes is not None
+    return found
+
+
+def places(tx: Transaction, settings: Settings, wanted: Wanted, after_id: int = 0) -> Iterator[Place]:
+    """Where these files are read from, by number after `after_id`. Raises `ColdData` at one that must be brought back first."""
+    while files := _page(tx, wanted, after_id):
         after_id = files[-1].id
-        yield from _placed(tx, settings, dataset, files, paths)
+        yield from _placed(tx, settings, wanted, files)
 
 
-def _placed(tx: Transaction, settings: Settings, dataset: Dataset, files: Sequence[File], paths: Sequence[str]) -> Iterator[Place]:
-    wanted = [f for f in files if f.state is FileState.RECEIVED and (not paths or any(_fits(f.path, path) for path in paths))]
-    lie = tx.lie([f.object_id for f in wanted])
+def _page(tx: Transaction, wanted: Wanted, after_id: int) -> list[File]:
+    """The next files to look at, by number."""
+    if not wanted.file_ids:
+        return tx.files(wanted.dataset.id, after_id, _PAGE)
+    numbers = sorted(number for number in set(wanted.file_ids) if number > after_id)[:_PAGE]
+    return [file for number in numbers if (file := tx.file(number)) is not None and file.dataset_id == wanted.dataset.id]
+
+
+def _placed(tx: Transaction, settings: Settings, wanted: Wanted, files: Sequence[File]) -> Iterator[Place]:
+    for file, place, held in _lying(tx, settings, files, wanted.paths):
+        if place is None:
+            raise _cold(settings, wanted.dataset, file, held)
+        yield place
+
+
+def _lying(tx: Transaction, settings: Settings, files: Sequence[File], paths: Sequence[str]) -> Iterator[tuple[File, Place | None, list[str]]]:
+    """Each received file that fits, the nearest place from which it can be read now, and the tiers that hold it."""
+    fitting = [f for f in files if f.state is FileState.RECEIVED and (not paths or any(_fits(f.path, path) for path in paths))]
+    lie = tx.lie([f.object_id for f in fitting])
     order = list(settings.tiers)
-    for file in wanted:
-        readable = [(lies.copy, lies.offset_bytes) for lies in lie[file.object_id] if _reads(settings, lies.copy.tier)]
-        if not readable:
-            raise _cold(settings, dataset, file, [lies.copy.tier for lies in lie[file.object_id]])
-        copy, offset = min(readable, key=lambda one: (order.index(one[0].tier), one[1] is not None))
-        yield Place(file, copy, offset)
+    for file in fitting:
+        readable = [(lies.copy, lies.offset_bytes) for lies in lie[file.object_id] if reads(settings, lies.copy.tier)]
+        nearest = min(readable, key=lambda one: (order.index(one[0].tier), one[1] is not None), default=None)
+        yield file, None if nearest is None else Place(file, *nearest), [lies.copy.tier for lies in lie[file.object_id]]
 
 
 def _fits(path: str, wanted: str) -> bool:
     return path == wanted or policy.matches(path, wanted)
 
 
-def _reads(settings: Settings, tier: str) -> bool:
+def reads(settings: Settings, tier: str) -> bool:
+    """Whether what lies in a tier can be read at any time."""
     return tier in settings.tiers and settings.tiers[tier].recall == "never" and (tier == policy.HOT or settings.tiers[tier].read_in_place)
 
 
@@ -78,14 +126,19 @@ def _cold(settings: Settings, dataset: Dataset, file: File, held: Sequence[str])
     )
 
 
-def see(tx: Transaction, settings: Settings, dataset: Dataset, paths: Sequence[str]) -> int:
-    """How many files of a dataset would be given. Raises `ColdData`, `Conflict` (erased), `WrongUse` (nothing matches)."""
+def see(tx: Transaction, settings: Settings, wanted: Wanted) -> int:
+    """How many files would be given. Raises `ColdData`, `Conflict` (erased), `WrongUse` (nothing matches)."""
+    be_there(wanted.dataset)
+    count = sum(1 for _ in places(tx, settings, wanted))
+    if not count:
+        raise WrongUse(f"{wanted.dataset.full_name} has no received file that fits.", "Mend `path`; GET datasets/{id}/files lists them.")
+    return count
+
+
+def be_there(dataset: Dataset) -> None:
+    """Raise `Conflict` where a dataset was erased."""
     if dataset.state is DatasetState.ERASED:
         raise Conflict(f"{dataset.full_name} was erased: no copy of it is left.", "Its receipt in the catalog says when and why.")
-    count = sum(1 for _ in places(tx, settings, dataset, paths))
-    if not count:
-        raise WrongUse(f"{dataset.full_name} has no received file that fits.", "Mend `path`; GET datasets/{id}/files lists them.")
-    return count
 
 
 def content(archive: Archive, place: Place, start: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -108,9 +161,9 @@ def checked(archive: Archive, place: Place) -> Iterator[bytes]:
         raise StoreUnavailable(f"{place.file.path} in {place.copy.tier} is not what arrived.", "It is proven anew by itself; try again later.")
 
 
-def link(archive: Archive, place: Place) -> Signed:
-    """A request that reads the object in which a file stands, for `api.link_valid`."""
-    return archive.tiers[place.copy.tier].signed_get(place.copy.key, place.copy.version_id, archive.settings.api.link_valid)
+def link(archive: Archive, place: Place, save_as: str | None = None) -> Signed:
+    """A request that reads the object in which a file stands, for `api.link_valid`; a browser keeps it under the name `save_as`."""
+    return archive.tiers[place.copy.tier].signed_get(place.copy.key, place.copy.version_id, archive.settings.api.link_valid, save_as)
 
 
 class _Pipe(io.RawIOBase):
@@ -133,37 +186,88 @@ class _Pipe(io.RawIOBase):
         return held
 
 
-def zipped(archive: Archive, dataset: Dataset, paths: Sequence[str]) -> Iterator[bytes]:
-    """A dataset as a ZIP, stored, written as it is read; a page of files is known at a time.
+def zipped(archive: Archive, parts: Sequence[Wanted]) -> Iterator[bytes]:
+    """Datasets, or some of their files, as a ZIP, stored, written as it is read; a page of files is known at a time.
 
     Raises `StoreUnavailable`, `ColdData` when it cannot go on: then it lacks its end, and no program takes it for whole.
     """
-    pipe, used, last = _Pipe(), set[str](), 0
+    pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as packed:
-        while page := _page(archive, dataset, paths, last):
-            for place in page[0]:
-                info = zipfile.ZipInfo(_free(safe_name(dataset.name, place.file.path), used), _time(place.file))
-                info.file_size = place.file.size_bytes
-                info.external_attr = 0o644 << 16
-                with packed.open(info, "w") as entry, closing(checked(archive, place)) as chunks:  # type: ignore[type-var]
-                    for chunk in chunks:
-                        entry.write(chunk)
-                        yield pipe.take()
-                yield pipe.take()
-            last = page[1]
+        for name, place in _named(archive, parts):
+            info = zipfile.ZipInfo(name, _time(place.file))
+            info.file_size = place.file.size_bytes
+            info.external_attr = 0o644 << 16
+            with packed.open(info, "w") as entry, closing(checked(archive, place)) as chunks:  # type: ignore[type-var]
+                for chunk in chunks:
+                    entry.write(chunk)
+                    yield pipe.take()
+            yield pipe.take()
     yield pipe.take()
 
 
-def _page(archive: Archive, dataset: Dataset, paths: Sequence[str], after_id: int) -> tuple[list[Place], int] | None:
+class Listed(StrEnum):
+    """What a list is for."""
+
+    ARIA2 = "aria2"  # `aria2c --input-file`: links, names and checksums
+    URLS = "urls"  # a link a line
+    CURL = "curl"  # `curl --config`: links and names; where a file stands in a bundle, its range
+    SHA256 = "sha256"  # `sha256sum --check`
+
+
+def listed(archive: Archive, parts: Sequence[Wanted], form: Listed, empty_at: str = "") -> Iterator[bytes]:
+    """The list. `empty_at`: where nothing is read from, which is what an empty file in a bundle is.
+
+    Raises `ColdData` when it cannot go on, `Conflict` for what a plain list cannot name.
+    """
+    for number, (name, place) in enumerate(_named(archive, parts)):
+        if form is Listed.SHA256:
+            line = f"{place.file.sha256}  {name}\n"
+        elif form is Listed.CURL:
+            line = ("next\n" if number else "parallel\n") + _curl(archive, name, place, empty_at)
+        elif place.offset_bytes is not None:
+            raise Conflict(f"{place.file.path} stands in a bundle, which a plain list cannot name.", "Take the ZIP, or another list.")
+        else:
+            line = f"{link(archive, place).url}\n"
+            line += f"  out={name}\n  checksum=sha-256={place.file.sha256}\n" if form is Listed.ARIA2 else ""
+        yield line.encode("utf-8", "replace")
+
+
+def _curl(archive: Archive, name: str, place: Place, empty_at: str) -> str:
+    said = name.replace("\\", "\\\\").replace('"', '\\"')
+    lines = [f'output = "{said}"', "create-dirs", "fail", "retry = 5"]
+    start, size = place.offset_bytes, place.file.size_bytes
+    if start is None:
+        lines += [f'url = "{link(archive, place).url}"', 'continue-at = "-"']
+    elif size:
+        lines += [f'url = "{link(archive, place).url}"', f'range = "{start}-{start + size - 1}"']
+    else:
+        lines.append(f'url = "{empty_at}"')
+    return "\n".join(lines) + "\n"
+
+
+def _named(archive: Archive, parts: Sequence[Wanted]) -> Iterator[tuple[str, Place]]:
+    """Each file with the name that it has where it is taken: in a folder of its dataset's name, in full where two are called the same."""
+    names, used = [part.dataset.name for part in parts], set[str]()
+    for part in parts:
+        folder = (part.dataset.instrument,) if names.count(part.dataset.name) > 1 else ()
+        last = 0
+        while page := _next(archive, part, last):
+            for place in page[0]:
+                yield _free(safe_name(*folder, part.dataset.name, place.file.path), used), place
+            last = page[1]
+
+
+def _next(archive: Archive, wanted: Wanted, after_id: int) -> tuple[list[Place], int] | None:
     """Places of a page of files, and the number of the last; None: there are no more."""
     with archive.ledger.read() as tx:
-        files = tx.files(dataset.id, after_id, _PAGE)
-        return (list(_placed(tx, archive.settings, dataset, files, paths)), files[-1].id) if files else None
+        files = _page(tx, wanted, after_id)
+        return (list(_placed(tx, archive.settings, wanted, files)), files[-1].id) if files else None
 
 
-def safe_name(folder: str, path: str) -> str:
-    """A path inside the folder, whatever it says: no way up, no root, nothing that cannot be printed or that Windows reads otherwise."""
-    parts = ["".join(c if c.isprintable() and c not in '\\:*?"<>|' else "_" for c in part) for part in (folder, *path.split("/"))]
+def safe_name(*folders_and_path: str) -> str:
+    """A path inside the folders, whatever it says: no way up, no root, nothing that cannot be printed or that Windows reads otherwise."""
+    *folders, path = folders_and_path
+    parts = ["".join(c if c.isprintable() and c not in '\\:*?"<>|' else "_" for c in part) for part in (*folders, *path.split("/"))]
     return "/".join("_" * max(len(part), 1) if not part.strip(". ") else part.rstrip(". ") for part in parts)
 
 
@@ -186,4 +290,4 @@ def one(tx: Transaction, settings: Settings, dataset: Dataset, file: File) -> Pl
     """Where one file is read from. Raises `ColdData`, `NotFound` while it is not received, or when it was erased."""
     if file.state is not FileState.RECEIVED:
         raise NotFound(f"{file.path} cannot be read: it is {file.state}.", "Its receipt says more.")
-    return next(_placed(tx, settings, dataset, [file], []))
+    return next(_placed(tx, settings, Wanted(dataset), [file]))

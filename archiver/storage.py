@@ -494,9 +494,10 @@ class Tier:
         """A PUT of one part, of so many bytes, of an upload that `begin_upload` began."""
         return self._signed("PUT", key, size_bytes, {"partNumber": str(number), "uploadId": upload_id}, {}, valid)
 
-    def signed_get(self, key: str, version_id: str, valid: timedelta) -> Signed:
-        """A GET of one version; what answers is never shown in a browser as what it says it is."""
-        query = {"response-content-disposition": "attachment", "response-content-type": "application/octet-stream"}
+    def signed_get(self, key: str, version_id: str, valid: timedelta, save_as: str | None = None) -> Signed:
+        """A GET of one version; what answers is never shown in a browser as what it says it is, but kept (under the name `save_as`)."""
+        kept = "attachment" if save_as is None else f"attachment; filename*=UTF-8''{quote(save_as, safe='')}"
+        query = {"response-content-disposition": kept, "response-content-type": "application/octet-stream"}
         return self._signed("GET", key, None, query | ({} if version_id == "null" else {"versionId": version_id}), {}, valid)
 
     def _signed(

@@ -53,6 +53,7 @@ class Completed(BaseModel):
     names: list[str] = Field(description="Of datasets; full ones where the prefix has a slash.")
     tags: list[str]
     fields: list[str] = Field(description="Of metadata, to be asked for by `meta.FIELD`.")
+    near: list[str] = Field(description="Where no dataset is called so: up to three full names that look like it.")
 
 
 class CompleteQuery(Asked):
@@ -150,7 +151,8 @@ def complete(who: Reader, archive: Here, asked: Annotated[CompleteQuery, Query()
     """Names of datasets, tags and fields of metadata that begin with what is typed so far. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
         found = tx.complete(asked.prefix, who.readable, asked.limit)
-    return {"names": found.names, "tags": found.tags, "fields": found.fields}
+        near = [] if found.names or not asked.prefix else tx.near(asked.prefix, who.readable)
+    return {"names": found.names, "tags": found.tags, "fields": found.fields, "near": near}
 
 
 @api.patch("/datasets/{dataset_id}", response_model=models.Dataset, responses=declared(NotFound, Conflict, WrongUse))

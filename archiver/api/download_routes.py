@@ -24,9 +24,8 @@ from archiver.api.models import Asked, Text, Time
 from archiver.api.problems import Refused, declared
 from archiver.api.routes import ALWAYS
 from archiver.archive import Archive
-from archiver.download import Place
+from archiver.download import Listed, Place, Wanted
 from archiver.errors import ColdData, Conflict, NotFound, StoreUnavailable, TooMany, WrongUse
-from archiver.model import Dataset
 
 api = APIRouter(prefix="/api/v1", tags=["download"], responses=declared(*ALWAYS))
 
@@ -114,10 +113,15 @@ def download_dataset(
     """A dataset, or some of its files, as one ZIP, if all of it can be read now. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
         found = access.visible_dataset(tx, who, dataset_id)
-        download.see(tx, archive.settings, found, asked.path)
-    name = download.safe_name(found.name, "").rstrip("/_") or "dataset"
-    headers = {"Content-Disposition": f"attachment; filename=\"dataset-{found.id}.zip\"; filename*=UTF-8''{quote(name)}.zip"}
-    return _streamed(request, who.name, download.zipped(archive, found, asked.path), "application/zip", headers)
+        wanted = Wanted(found, asked.path)
+        download.see(tx, archive.settings, wanted)
+    headers = kept_as(f"{download.safe_name(found.name)}.zip")
+    return streamed(request, who.name, download.zipped(archive, [wanted]), "application/zip", headers)
+
+
+def kept_as(name: str) -> dict[str, str]:
+    """The header by which a browser keeps what comes in a file of this name."""
+    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
 
 
 @api.get(
@@ -130,15 +134,18 @@ def links(request: Request, who: Reader, archive: Here, dataset_id: models.Id, a
     """Links by which any program reads a dataset's files straight from the store, for a while. Scope `custom:archiver:read`."""
     after = listing.after(asked.cursor)
     with archive.ledger.read() as tx:
-        found = access.visible_dataset(tx, who, dataset_id)
-        download.see(tx, archive.settings, found, asked.path)
+        wanted = Wanted(access.visible_dataset(tx, who, dataset_id), asked.path)
         if asked.format != "json":
-            bundled = sum(1 for place in download.places(tx, archive.settings, found, asked.path) if place.offset_bytes is not None)
+            download.see(tx, archive.settings, wanted)
+            bundled = download.account(tx, archive.settings, wanted).bundled
             if bundled:
                 raise Conflict(f"{bundled} of these files stand in bundles, which a plain list cannot name.", "Take the ZIP, or `format=json`.")
-            return _streamed(request, who.name, _lines(archive, found, asked), "text/plain; charset=utf-8", {})
+            return streamed(request, who.name, download.listed(archive, [wanted], Listed(asked.format)), "text/plain; charset=utf-8", {})
+        if asked.cursor is None:
+            download.see(tx, archive.settings, wanted)
+        download.be_there(wanted.dataset)
         page = []
-        for place in download.places(tx, archive.settings, found, asked.path, after):
+        for place in download.places(tx, archive.settings, wanted, after):
             page.append(place)
             if len(page) > asked.limit:
                 break
@@ -161,15 +168,6 @@ def _link(archive: Archive, place: Place, until: Any) -> FileLink:
     )
 
 
-def _lines(archive: Archive, dataset: Dataset, asked: LinksQuery) -> Iterator[bytes]:
-    with archive.ledger.read() as tx:
-        for place in download.places(tx, archive.settings, dataset, asked.path):
-            line = f"{download.link(archive, place).url}\n"
-            if asked.format == "aria2":
-                line += f"  out={download.safe_name(dataset.name, place.file.path)}\n  checksum=sha-256={place.file.sha256}\n"
-            yield line.encode("utf-8", "replace")
-
-
 @api.get(
     "/files/{file_id}/content",
     response_class=Response,
@@ -183,17 +181,17 @@ def content(request: Request, who: Reader, archive: Here, file_id: models.Id) ->
     with archive.ledger.read() as tx:
         found, file = access.visible_file(tx, who, file_id)
         place = download.one(tx, archive.settings, found, file)
+    name = download.safe_name(file.path).rpartition("/")[2]
     if place.offset_bytes is None:
-        return RedirectResponse(download.link(archive, place).url, 307)
-    name = quote(download.safe_name("", file.path).rpartition("/")[2])
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}", "Accept-Ranges": "bytes", "ETag": f'"{file.sha256}"'}
+        return RedirectResponse(download.link(archive, place, name).url, 307)
+    headers = {**kept_as(name), "Accept-Ranges": "bytes", "ETag": f'"{file.sha256}"'}
     start, end = _span(request.headers.get("Range"), file.size_bytes)
     headers["Content-Length"] = str(end - start)
     partly = (start, end) != (0, file.size_bytes)
     if partly:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size_bytes}"
     body = download.content(archive, place, start, end - start) if partly else download.checked(archive, place)
-    return _streamed(request, who.name, body, "application/octet-stream", headers, 206 if partly else 200)
+    return streamed(request, who.name, body, "application/octet-stream", headers, 206 if partly else 200)
 
 
 def _span(asked: str | None, size: int) -> tuple[int, int]:
@@ -209,7 +207,8 @@ def _span(asked: str | None, size: int) -> tuple[int, int]:
     return start, end
 
 
-def _streamed(request: Request, user: str, chunks: Iterator[bytes], media_type: str, headers: dict[str, str], status: int = 200) -> StreamingResponse:
+def streamed(request: Request, user: str, chunks: Iterator[bytes], media_type: str, headers: dict[str, str], status: int = 200) -> StreamingResponse:
+    """An answer that is made while it goes out, in one of its user's slots. Raises `TooMany`."""
     slots: Slots = request.app.state.downloads
     slots.take(user)
     return _Streamed(_flowing(chunks), lambda: slots.give_back(user), status, headers, media_type)

@@ -10,6 +10,7 @@ one; else the index of the words (tags, numbers) leads. SQLite is told which way
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ _FACETED = 50_000
 _FEW = 20_000  # looked at one by one, or fetched and sorted
 _NEWEST = 4_000  # looked at before an index that gives no order
 _VALUES = 200  # of one facet
+_LOOKED_THROUGH = 500  # names, for those that look like one
 _INDEXED = 3  # characters of a word that the indexes know
 
 Cursor = tuple[Any, int]
@@ -165,10 +167,7 @@ class Searching(Base):
         """Names of datasets (full ones, where there is a slash in the prefix), tags and fields of metadata that begin with `prefix`, in order."""
         projects = self._seen(Query(projects=projects)).projects
         instrument, slash, name = prefix.rpartition("/")
-        named = [*_begins(_D.name, name), *([_D.instrument == instrument] if slash else [])]
-        if projects is not None:
-            few = self._few(Query(projects))
-            named.append(self._among(_D.project if few else self._unled(_D.project), projects))
+        named = [*self._called(name, projects), *([_D.instrument == instrument] if slash else [])]
         names = sa.select(_D.name).where(*named).distinct().order_by(_D.name).limit(limit)
         tags = sa.select(t.tag.c.tag).where(*_begins(t.tag.c.tag, prefix)).distinct().order_by(t.tag.c.tag).limit(limit)
         fields = sa.select(t.field.c.name).where(*_begins(t.field.c.name, fold(prefix))).distinct().order_by(t.field.c.name).limit(limit)
@@ -178,7 +177,29 @@ class Searching(Base):
         found = [list(self.connection.execute(select).scalars()) for select in (names, tags, fields)]
         return Completions([f"{instrument}{slash}{name}" for name in found[0]], found[1], found[2])
 
+    def near(self, name: str, projects: Sequence[str] | None) -> list[str]:
+        """Up to three full names of datasets that look like `name` (bare or full), the likest first."""
+        projects = self._seen(Query(projects=projects)).projects
+        bare = name.rpartition("/")[2]
+        for begins in dict.fromkeys((bare.rstrip("0123456789"), bare[:3], bare[:1], "")):
+            select = sa.select(_D.instrument, _D.name).where(*self._called(begins, projects)).order_by(_D.name, _D.instrument).limit(_LOOKED_THROUGH)
+            known: dict[str, str] = {}
+            for instrument, found in self.connection.execute(select):
+                known[f"{instrument}/{found}"] = known[found] = f"{instrument}/{found}"
+            close = difflib.get_close_matches(name, known, n=6, cutoff=0.6)
+            if close:
+                return list(dict.fromkeys(known[one] for one in close))[:3]
+        return []
+
     # how
+
+    def _called(self, begins: str, projects: Sequence[str] | None) -> list[_Condition]:
+        """That a dataset's name begins so, and that it is of one of these projects (None: any)."""
+        fits: list[_Condition] = [*_begins(_D.name, begins)]
+        if projects is not None:
+            few = self._few(Query(projects))
+            fits.append(self._among(_D.project if few else self._unled(_D.project), projects))
+        return fits
 
     def _seen(self, query: Query) -> Query:
         """The same query; projects that are all there are mean no condition, and one that is not theirs leaves nothing."""

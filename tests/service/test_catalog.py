@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 import zipfile
 from datetime import timedelta
 
@@ -17,6 +19,7 @@ from fixtures.routes import ROUTES, problem
 from fixtures.site import ALL, HOSTILE, HOSTILE_FILE
 
 from archiver import auth, download, rebuild, remark, upload
+from archiver.download import Wanted
 from archiver.errors import NotFound, WrongUse
 from archiver.keys import Sender
 
@@ -32,6 +35,16 @@ def public(site):
 
 
 # Searching
+
+
+def test_an_unknown_name_is_answered_with_the_three_nearest(site):
+    alice = site.as_("alice")
+    assert alice.json("datasets/complete", prefix="rum-3")["near"][:1] == ["saxs/run-3"]
+    assert alice.json("datasets/complete", prefix="saxs/run-33")["near"][:1] == ["saxs/run-3"]
+    assert len(alice.json("datasets/complete", prefix="run-9")["near"]) == 3
+    assert alice.json("datasets/complete", prefix="run-3") == {"names": ["run-3"], "tags": [], "fields": [], "near": []}
+    assert alice.json("datasets/complete", prefix="core-2")["near"] == [], "another project's"
+    assert site.as_("bob").json("datasets/complete", prefix="core-2")["near"] == ["weather/core-1"]
 
 
 def test_words_filters_and_metadata_by_address(site):
@@ -53,7 +66,7 @@ def test_words_filters_and_metadata_by_address(site):
     assert site.as_("bob").json("datasets", **{"meta.energy_kev": ">12"})["total"] == 0
     assert alice.json("datasets/facets", q="silver")["project"] == [{"value": "snow", "count": 1, "more": False}]
     assert "energy_kev" in alice.json("datasets/complete", prefix="ene")["fields"]
-    assert site.as_("bob").json("datasets/complete", prefix="ene") == {"names": [], "tags": [], "fields": []}
+    assert site.as_("bob").json("datasets/complete", prefix="ene") == {"names": [], "tags": [], "fields": [], "near": []}
 
 
 @pytest.mark.parametrize(
@@ -366,13 +379,31 @@ def test_links_read_the_store_with_nothing_else(site):
     assert len(alice.get(f"api/v1/datasets/{number}/links", params={"format": "urls"}).text.splitlines()) == 2
 
 
+def test_each_page_of_links_looks_at_its_own_files_and_the_first_at_all(site, monkeypatch):
+    alice, number = site.as_("alice"), site.ids["saxs/run-2"]
+    first = alice.json(f"datasets/{number}/links", limit=1)
+    went_cold = first["items"][0]["path"]
+    real = download._lying
+
+    def lying(*asked):
+        return [(file, None if file.path == went_cold else place, held) for file, place, held in real(*asked)]
+
+    monkeypatch.setattr(download, "_lying", lying)
+    links = f"api/v1/datasets/{number}/links"
+    problem(alice.get(links, params={"limit": 1}), 409, "cold-data")
+    rest = alice.get(links, params={"limit": 1, "cursor": first["next_cursor"]})
+    assert [item["path"] for item in rest.json()["items"]] == ["deep/b.bin"], "what it gives is readable: another page's files are no matter"
+    went_cold = "deep/b.bin"
+    problem(alice.get(links, params={"limit": 1, "cursor": first["next_cursor"]}), 409, "cold-data")
+
+
 def test_a_files_content_is_where_it_is(site):
     alice = site.as_("alice")
     file = next(f for f in alice.json(f"datasets/{site.ids['saxs/run-5']}/files")["items"] if f["path"] == "a.txt")
     answer = alice.get(f"api/v1/files/{file['id']}/content")
     assert answer.status_code == 307
     assert httpx.get(answer.headers["location"]).content == b"snow 5"
-    assert httpx.get(answer.headers["location"]).headers["content-disposition"] == "attachment"
+    assert httpx.get(answer.headers["location"]).headers["content-disposition"] == "attachment; filename*=UTF-8''a.txt"
 
 
 def test_a_member_of_a_bundle_is_streamed_by_range(bench_on):
@@ -432,6 +463,24 @@ def test_a_member_of_a_bundle_is_streamed_by_range(bench_on):
 )
 def test_names_in_a_zip_stay_inside(path, safe):
     assert download.safe_name("d", path) == safe
+
+
+def test_what_is_past_the_limits_of_old_zips_is_zip64(bench, monkeypatch, tmp_path):
+    """The same code as for 4 GiB and 65,535 files, with limits that a test can reach; the real thing: test_a_zip_above_4_gib."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 2000)
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 3)
+    files = {"large.bin": bytes(range(256)) * 20, "empty": b"", "a.txt": b"a" * 1999, "z.txt": b"z"}
+    dataset = bench.ingest("big", files)
+    whole = b"".join(download.zipped(bench.archive, [Wanted(dataset)]))
+    assert whole.count(b"PK\x06\x06") == whole.count(b"PK\x06\x07") == 1, "ZIP64's end and its locator"
+    (tmp_path / "big.zip").write_bytes(whole)
+    monkeypatch.undo()
+    with zipfile.ZipFile(tmp_path / "big.zip") as packed:
+        assert packed.testzip() is None
+        assert {info.filename: packed.read(info) for info in packed.infolist()} == {f"big/{path}": content for path, content in files.items()}
+        assert packed.getinfo("big/large.bin").extract_version == zipfile.ZIP64_VERSION
+    if unzip := shutil.which("unzip"):
+        assert subprocess.run([unzip, "-tq", tmp_path / "big.zip"], check=False).returncode == 0
 
 
 def test_hostile_names_are_packed_once_each(site):
