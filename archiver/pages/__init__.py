@@ -19,12 +19,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archiver.api import create_app
+from archiver.api.download_routes import Slots
 from archiver.api.edge import Edge
 from archiver.archive import Archive
 from archiver.auth import Hub
 from archiver.errors import PublicError
 from archiver.ledger.store import Moved
-from archiver.pages import browse, me, restores, upload, views
+from archiver.pages import browse, me, restores, taking, upload, views
 from archiver.pages.sessions import NeedsSignIn, Sessions
 
 __all__ = ["create_site"]
@@ -39,7 +40,7 @@ def create_site(archive: Archive, hub: Hub) -> Starlette:
     root = archive.settings.api.prefix.rstrip("/")
     sessions = Sessions(hub, archive.settings.api.prefix, archive.settings.api.session_hours * 3600)
     api = create_app(archive, hub, sessions)
-    sides = _Sides(api, _pages(archive, hub, sessions))
+    sides = _Sides(api, _pages(archive, hub, sessions, api.state.downloads))
 
     @asynccontextmanager
     async def lifespan(_site: Starlette) -> AsyncIterator[None]:
@@ -62,12 +63,12 @@ class _Sides:
         await (self._api if first in (["api"], ["health"], ["openapi.json"]) else self._pages)(scope, receive, send)
 
 
-def _pages(archive: Archive, hub: Hub, sessions: Sessions) -> FastAPI:
+def _pages(archive: Archive, hub: Hub, sessions: Sessions, downloads: Slots) -> FastAPI:
     settings = archive.settings.api
     app = FastAPI(openapi_url=None)
     app.state.archive, app.state.hub = archive, hub
     app.state.root = settings.prefix.rstrip("/")
-    app.state.sessions = sessions
+    app.state.sessions, app.state.downloads = sessions, downloads
     # Part of the addresses of what is static: it may be kept for ever, and changes with its content.
     static = [path for folder in (_STATIC, _SHARED) for path in sorted(folder.rglob("*")) if path.is_file()]
     app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in static)).hexdigest()[:12]
@@ -76,6 +77,7 @@ def _pages(archive: Archive, hub: Hub, sessions: Sessions) -> FastAPI:
     app.include_router(me.router)
     app.include_router(upload.router)
     app.include_router(browse.router)
+    app.include_router(taking.router)
     app.mount(f"/static/{app.state.static_mark}/neve", _Kept(directory=_SHARED))
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from archiver import auth, policy
 from archiver.api import access, models
 from archiver.api.access import Here
-from archiver.pages import texts
 from archiver.pages.views import CSP, AnyVisitor, Visitor, render
 
 router = APIRouter()
@@ -40,13 +39,12 @@ def upload_page(
         projects = [(one.name, one.title) for one in known if visitor.identity.belongs(one.name)]
         instruments = [(one.name, one.title) for one in tx.instruments()]
     origin = archive.tiers[policy.HOT].outside_origin
-    headers = {"Content-Security-Policy": f"{CSP}; connect-src 'self' {origin}", "Vary": "Accept-Language, Cookie"}
+    headers = {"Content-Security-Policy": f"{CSP}; connect-src 'self' {origin}"}
     return render(
         request,
         "upload.html",
         headers=headers,
         visitor=visitor,
-        t=texts.Texts(texts.language(request.headers.get("Accept-Language"))),
         projects=projects,
         instruments=instruments,
         project=project or (projects[0][0] if len(projects) == 1 else ""),

@@ -1,10 +1,11 @@
-"""The pages: a table of datasets with a search, a page for each, and their forms. All of it works without JavaScript.
+"""The pages: Browse with its plain list, a page for each dataset, and their forms. All of it but Browse works without JavaScript.
 
 Law: a page shows what the API would answer the same person; what a form changes, it changes by the same verbs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +16,14 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from archiver import auth, contents, describe, obstacles
+from archiver import auth, contents, describe, download, obstacles
 from archiver.api import access, listing, models
 from archiver.api.access import Here, TheHub
 from archiver.api.problems import headers_for, public
 from archiver.auth import Identity
 from archiver.config import Settings
 from archiver.errors import NotFound, NotSignedIn
+from archiver.ledger import Transaction
 from archiver.ledger.searching import COUNTED
 from archiver.ledger.searching import Query as DatasetsThat
 from archiver.pages import texts, words
@@ -40,7 +42,15 @@ _templates = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= {name: getattr(words, name) for name in ("size", "day", "minute", "duration", "count", "event")}
+
+
+def _spoken(write: Callable[[texts.Texts, Any], str]) -> Callable[[jinja2.runtime.Context, Any], str]:
+    """A filter that writes in the page's language."""
+    return jinja2.pass_context(lambda context, value: write(context["t"], value))
+
+
+_templates.filters |= {write.__name__: _spoken(write) for write in (words.size, words.day, words.minute, words.duration)}
+_templates.filters["event"] = words.event
 _templates.filters["by_tier"] = lambda copies, settings: sorted(copies, key=lambda copy: _place(copy["tier"], settings))
 _templates.globals["words"] = words
 
@@ -119,16 +129,17 @@ Sending = Annotated[Visitor, Depends(_sender)]
 
 
 def render(request: Request, template: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
-    """A page from its template; `root` is the prefix without its last slash."""
+    """A page from its template, in the language that the browser asks for; `root` is the prefix without its last slash."""
     state = request.app.state
     visitor = values.get("visitor")
     if visitor is not None:
         with state.archive.ledger.read() as tx:
             values["unseen"] = tx.unseen(visitor.identity.name)
-    values.setdefault("t", texts.Texts("en"))
+    spoken = texts.Texts(texts.language(request.headers.get("Accept-Language")))
     html = _templates.get_template(template).render(
-        root=state.root, mark=state.static_mark, hub_home=state.hub.home_url, settings=state.archive.settings, **values
+        t=spoken, root=state.root, mark=state.static_mark, hub_home=state.hub.home_url, settings=state.archive.settings, **values
     )
+    headers = {"Content-Language": spoken.lang, "Vary": "Accept-Language, Cookie", **(headers or {})}
     return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
 
 
@@ -144,9 +155,9 @@ def error_page(request: Request, raised: Exception) -> Response:
     return render(request, "error.html", error.status, headers_for(error, raised), error=error, visitor=None, session=session)
 
 
-@router.get("/")
-def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotated[Filters, Query()]) -> Response:
-    """The table of datasets."""
+@router.get("/list")
+def plain_list(request: Request, archive: Here, visitor: Reading, asked: Annotated[Filters, Query()]) -> Response:
+    """The table of datasets, for browsers without JavaScript."""
     who = visitor.identity
     query = DatasetsThat(
         projects=who.readable, text=asked.q, project=asked.project or None, instrument=asked.instrument or None, tier=asked.tier or None
@@ -156,12 +167,11 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         total = tx.count(query)
         projects = [(project.name, project.title) for project in access.known_projects(tx, who)]
         instruments = tx.instruments_of(who.readable)
-        undecided = describe.restores(tx, tx.undecided()) if who.admin else []
-        waits = obstacles.standing(tx)
+        heard = news(tx, visitor)
     return render(
         request,
         "datasets.html",
-        waits=None if waits is None or not waits.sure else {"says": obstacles.SAYS[waits.kind], "since": waits.since},
+        **heard,
         visitor=visitor,
         asked=asked,
         page=page,
@@ -169,15 +179,34 @@ def first_page(request: Request, archive: Here, visitor: Reading, asked: Annotat
         more=total > COUNTED,
         projects=projects,
         instruments=instruments,
-        undecided=undecided,
         may_restore=auth.RESTORE in who.scopes,
         may_add=visitor.may_add and bool(projects),
         live=any(_runs(item) for item in page.items),
     )
 
 
+def news(tx: Transaction, visitor: Visitor) -> dict[str, Any]:
+    """What is said above the datasets: why new data wait, and to admins what waits for them."""
+    waits = obstacles.standing(tx)
+    return {
+        "waits": None if waits is None or not waits.sure else {"kind": waits.kind, "since": waits.since},
+        "undecided": describe.restores(tx, tx.undecided()) if visitor.identity.admin else [],
+    }
+
+
 def _runs(item: dict[str, Any]) -> bool:
     return item["restore"] is not None and item["restore"]["state"] in words.RUNNING
+
+
+@router.get("/datasets")
+def dataset_called(request: Request, archive: Here, visitor: Reading, name: models.Text) -> Response:
+    """The page of the dataset of this name. Raises `NotFound` with the names that look like it, `Ambiguous`."""
+    with archive.ledger.read() as tx:
+        try:
+            found = tx.find_dataset(name, visitor.identity.readable)
+        except NotFound as unknown:
+            raise NotFound(unknown.detail, "Look its name up among the datasets.", candidates=tx.near(name, visitor.identity.readable)) from None
+    return RedirectResponse(f"{request.app.state.root}/datasets/{found.id}", 303)
 
 
 @router.get("/datasets/{dataset_id}")
@@ -209,6 +238,7 @@ def dataset_page(request: Request, archive: Here, visitor: Reading, dataset_id: 
         more_events=len(events) > _EVENTS,
         may_restore=auth.RESTORE in visitor.identity.scopes,
         live=_runs(item),
+        now=[tier for tier in archive.settings.tiers if download.reads(archive.settings, tier)],
     )
 
 

@@ -1,4 +1,4 @@
-// The page "Browse": the notebook's component, over fetch. The address keeps the search, so that it can be passed on; its fragment is a dataset.
+// The first page: the notebook's component, over fetch. The address keeps the search, so that it can be passed on; its fragment is a dataset.
 import { mount } from "./neve/browse.js";
 
 const here = document.getElementById("browse");
@@ -10,11 +10,14 @@ async function request(method, path, { query = {}, body = null } = {}) {
   for (const [name, value] of Object.entries(query)) address.searchParams.set(name, value);
   const headers = { "X-Neve-Xsrf": xsrf, Accept: "application/json" };
   if (body !== null) headers["Content-Type"] = "application/json";
-  const answer = await fetch(address, { method, headers, body: body === null ? null : JSON.stringify(body) });
-  if (answer.status === 401) location.reload(); // to the sign-in, and back to this very address
-  const said = answer.status === 204 ? null : await answer.json();
+  const answer = await fetch(address, { method, headers, body: body === null ? null : JSON.stringify(body) }).catch(away);
+  const said = answer.status === 204 ? null : await answer.json().catch(away); // who answers for an archiver that is down does so in HTML
   if (!answer.ok) throw said;
   return said;
+}
+
+function away() {
+  throw { code: "away" };
 }
 
 function keep(filters) {
@@ -33,7 +36,13 @@ const shown = mount(here, {
   onOpen: (id) => history.replaceState(null, "", `${location.pathname}${location.search}${id === null ? "" : `#${id}`}`),
   preview: (file) => `${root}/files/${file.id}/preview.png`,
   page: (item) => `${root}/datasets/${item.id}`,
+  content: (file) => `${root}/files/${file.id}/data`,
+  download: (chosen) => `${root}/download?${new URLSearchParams(Object.entries(chosen).flatMap(([kind, numbers]) => numbers.map((number) => [kind, number])))}`,
+  signIn: () => location.reload(), // the fragment is kept on the way there and back
 });
-const open = () => /^#\d{1,15}$/.test(location.hash) && shown.open(Number(location.hash.slice(1)));
+const open = () => {
+  const number = /^#(?:dataset-)?(\d{1,15})$/.exec(location.hash);
+  if (number !== null) shown.open(Number(number[1]));
+};
 addEventListener("hashchange", open);
 open();

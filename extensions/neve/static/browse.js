@@ -1,10 +1,13 @@
 // The catalog to browse: search, facets, table, one dataset's pane, and bringing data back. One module for the notebook's widget and any page.
 //
-// `mount(el, {request, texts, lang, first, filters, onSelect, onFilters, onOpen, preview, page})` draws it; `preview(file)` and `page(item)`, where
-// there are any, give addresses of a file's picture and of a dataset's own page. `request(method, path, {query, body})` asks the archiver's API,
-// by whatever transport, and fails with {detail, next_step}. All that is true lives on the server; what is kept here can be lost at any time.
+// `mount(el, {request, texts, lang, first, filters, onSelect, onFilters, onOpen, preview, page, content, download, signIn})` draws it; `preview(file)`,
+// `page(item)`, `content(file)` and `download({dataset, file})`, where there are any, give addresses of a file's picture, of a dataset's own page, of a
+// file's bytes and of the page that offers downloads; `signIn()` leads to a sign-in and back. `request(method, path, {query, body})` asks the archiver's API, by
+// whatever transport, and fails with {code, detail, next_step}. All that is true lives on the server; what is kept here can be lost at any time.
 
 const PAGE = 50;
+const ASKED_AGAIN = new Set(["search", "page", "open", "quote"]); // what changes nothing may be asked for without anybody's pressing
+const FAILED = new Set(["denied", "failed"]);
 const FACETS = ["project", "instrument", "tier", "tag", "format", "year"];
 const SHOWN_VALUES = 8;
 const TYPING_MS = 250;
@@ -12,6 +15,7 @@ const LOOK_MS = 2000;
 const LONGEST_LOOK_MS = 30000;
 const RUNNING = new Set(["requested", "awaiting_approval", "queued", "recalling", "copying"]);
 const OPEN = new Set([...RUNNING, "ready", "partly_ready"]);
+const READ_AT_ONCE = new Set(["now", "in_place", "not_yet"]);
 
 // Words, numbers and times
 
@@ -67,7 +71,7 @@ const present = (children) => children.filter((child) => child !== null && child
 const button = (text, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, text);
 
 export function mount(el, { request, texts, lang, first = null, filters = {}, ...rest }) {
-  const { onSelect = () => {}, onFilters = () => {}, onOpen = () => {}, preview = null, page: pageOf = null } = rest;
+  const { onSelect = () => {}, onFilters = () => {}, onOpen = () => {}, preview = null, page: pageOf = null, content = null, download = null, signIn = null } = rest;
   const w = wording(texts, lang);
   const t = w.t;
   const asked = { ...filters };
@@ -79,6 +83,9 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
   let typing = 0;
   let looking = 0;
   let pause = LOOK_MS;
+  let later = 0; // what failed, and is tried again by itself
+  let patience = LOOK_MS;
+  const followed = new Set(); // restores that were seen under way: how they end is told
 
   const status = element("p", { class: "count", role: "status", "aria-live": "polite" });
   const trouble = element("p", { class: "bad", role: "alert", hidden: true });
@@ -87,12 +94,12 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
   const until = element("input", { type: "date", value: asked.to ?? "" });
   const facets = element("div", { class: "facets", role: "group", "aria-label": t("narrow") });
   const body = element("tbody");
-  const heads = ["", "dataset", "measured", "size", "where", "title"].map((name) =>
-    element("th", { scope: "col", class: name === "size" ? "number" : null }, name === "" ? "" : t(name)),
-  );
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
+  const heads = ["dataset", "measured", "size", "where", "title"].map((name) => element("th", { scope: "col", class: name === "size" ? "number" : null }, t(name)));
+  const table = element("table", {}, element("thead", {}, element("tr", {}, element("td"), ...heads)), body);
+  const near = element("p", { hidden: true });
   const more = button(t("more"), () => page(cursor), { class: "more", hidden: true });
   const bringAll = button(t("bring_selected"), () => ask([...chosen.keys()], bringAll), { hidden: true });
+  const takeAll = element("a", { class: "as-button", hidden: true });
   const asking = element("section", { class: "asking", hidden: true, "aria-live": "polite" });
   const pane = element("aside", { class: "pane", hidden: true, tabindex: "-1" });
   pane.addEventListener("keydown", (event) => {
@@ -100,7 +107,8 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
   });
   const restores = element("details", { class: "restores" }, element("summary", {}, t("restores")));
   const restoreList = element("ul");
-  restores.append(restoreList);
+  const unheard = element("p", { class: "bad", role: "alert", hidden: true });
+  restores.append(unheard, restoreList);
   restores.addEventListener("toggle", () => restores.open && look());
 
   const form = element(
@@ -111,7 +119,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     element("label", {}, t("to"), until),
     button(t("clear"), clear),
   );
-  const list = element("div", { class: "list" }, element("div", { class: "above" }, status, bringAll), asking, table, more);
+  const list = element("div", { class: "list" }, element("div", { class: "above" }, status, bringAll, download === null ? "" : takeAll), near, asking, table, more);
   const root = element("div", { class: "neve-browse", lang }, form, trouble, element("div", { class: "columns" }, facets, list, pane), restores);
   el.replaceChildren(root);
 
@@ -127,14 +135,29 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     try {
       const answer = await act();
       if (trouble.dataset.what === what) trouble.hidden = true; // another thing's success says nothing of this one
+      patience = LOOK_MS;
       return answer;
     } catch (error) {
       if (ended) return null;
       trouble.dataset.what = what;
-      trouble.replaceChildren(`${error.detail ?? error.message} ${error.next_step ?? ""} `, button(t("again"), again));
+      trouble.replaceChildren(...sentence(error), " ", button(t("again"), again));
       trouble.hidden = false;
+      clearTimeout(later);
+      if (error.code === "away" && ASKED_AGAIN.has(what)) {
+        later = setTimeout(() => trouble.dataset.what === what && !trouble.hidden && again(), patience);
+        patience = Math.min(patience * 2, LONGEST_LOOK_MS);
+      }
       return null;
     }
+  }
+
+  // What went wrong, in the reader's language: where there is a text for its kind, what the archiver said stands behind it, in its own.
+  function sentence(error) {
+    const own = `trouble_${(error.code ?? "").replaceAll("-", "_")}`;
+    const said = `${error.detail ?? error.message ?? ""} ${error.next_step ?? ""}`.trim();
+    if (error.code === "not-signed-in" && signIn !== null) return [`${t(own)} `, button(t("sign_in"), signIn)];
+    if (error.code === "away") return [t(own)];
+    return lang === "en" || !(own in texts) ? [said] : [`${t(own)} `, element("span", { lang: "en", class: "quiet" }, said)];
   }
 
   // Search
@@ -185,7 +208,20 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     else body.append(...rows);
     table.hidden = items.length === 0;
     more.hidden = cursor === null;
-    status.textContent = items.length === 0 ? t("nothing") : found.total_more ? t("found_more", { n: found.total }) : t("found", { n: found.total });
+    const narrowed = Object.values(query()).length > 0;
+    near.hidden = true;
+    if (items.length === 0 && asked.q) likest(asked.q);
+    status.textContent = items.length === 0 ? t(narrowed ? "nothing" : "none_yet") : found.total_more ? t("found_more", { n: found.total }) : t("found", { n: found.total });
+  }
+
+  // Where nothing is called so: the names that look like it.
+  async function likest(name) {
+    const mine = turn;
+    const found = await request("GET", "datasets/complete", { query: { prefix: name, limit: 1 } }).catch(() => null); // the sentence does without
+    if (mine !== turn || ended || !found?.near?.length) return;
+    const ask = (one) => button(one, () => ((q.value = one.slice(one.indexOf("/") + 1)), search()), { class: "link" });
+    near.replaceChildren(`${t("perhaps")} `, ...found.near.flatMap((one, number) => (number === 0 ? [ask(one)] : [", ", ask(one)])));
+    near.hidden = false;
   }
 
   function row(item) {
@@ -211,6 +247,12 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     else chosen.delete(item.full_name);
     bringAll.hidden = chosen.size === 0;
     bringAll.textContent = `${t("bring_selected")} (${chosen.size.toLocaleString(lang)})`;
+    if (download !== null) {
+      takeAll.hidden = chosen.size === 0;
+      const several = [...chosen.values()];
+      takeAll.textContent = t("take_selected", { size: w.size(several.reduce((sum, one) => sum + one.size_bytes, 0)) });
+      takeAll.href = download({ dataset: several.map((one) => one.id) });
+    }
     onSelect([...chosen.keys()]);
   }
 
@@ -262,6 +304,9 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     const tags = element("p", { class: "tags" });
     const keep = keeping(item, said);
     const files = element("ul", { class: "files" });
+    const here = item.readable !== "never" && item.file_count > 0;
+    const take = download === null || !here ? null : element("a", { class: "as-button", href: download({ dataset: [item.id] }) }, t("take", { size: w.size(item.size_bytes) }));
+    const takeSome = element("a", { class: "as-button", hidden: true });
     const seen = element("div", { class: "preview" });
     const parts = [
       element("h3", { id: `pane-${id}` }, item.full_name),
@@ -269,14 +314,16 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
       element("p", {}, badge(item), ` ${w.size(item.size_bytes)}, ${t("files", { n: item.file_count })}`),
       item.title ? element("p", {}, item.title) : null,
       item.problem ? element("p", { class: "bad" }, item.problem) : null,
-      element("p", { class: "buttons" }, copy, bring, keep.opener),
+      element("p", { class: "buttons" }, copy, bring, keep.opener, take),
+      download === null && here ? element("p", { class: "quiet" }, `${t("take_by_code")} `, element("code", {}, `neve.download("${item.full_name}")`)) : null,
       pageOf === null ? null : element("p", {}, element("a", { href: pageOf(item) }, t("page"))),
       keep.form,
       said,
       tags,
       seen,
-      metadata(item.metadata),
       files,
+      element("p", { class: "buttons" }, takeSome),
+      metadata(item.metadata),
     ];
     pane.replaceChildren(...present(parts));
     pane.setAttribute("aria-labelledby", `pane-${id}`);
@@ -286,7 +333,22 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     drawTags(item, tags);
     const listed = await request("GET", `datasets/${id}/files`, { query: { limit: PAGE } }).catch(() => null);
     if (listed === null || ended) return;
-    files.replaceChildren(...listed.items.map((file) => element("li", {}, element("code", {}, file.path), ` ${w.size(file.size_bytes)}`)));
+    const picked = new Map();
+    const pick = (file, on) => {
+      if (on) picked.set(file.id, file);
+      else picked.delete(file.id);
+      takeSome.hidden = picked.size === 0;
+      takeSome.textContent = t("take_files", { n: picked.size, size: w.size([...picked.values()].reduce((sum, one) => sum + one.size_bytes, 0)) });
+      takeSome.href = download({ file: [...picked.keys()] });
+    };
+    const line = (file) => {
+      const there = download !== null && file.state === "received";
+      const box = there ? element("input", { type: "checkbox", "aria-label": t("select", { name: file.path }), onchange: () => pick(file, box.checked) }) : null;
+      const name = element("code", {}, file.path);
+      const named = there && content !== null && READ_AT_ONCE.has(item.readable) ? element("a", { href: content(file), "aria-label": t("take_one", { name: file.path }) }, name) : name;
+      return element("li", {}, box, " ", named, ` ${w.size(file.size_bytes)}`);
+    };
+    files.replaceChildren(...listed.items.map(line));
     const shown = listed.items.find((file) => file.has_preview);
     if (shown === undefined) return;
     const picture = (src) => seen.replaceChildren(element("img", { src, alt: t("preview", { name: shown.path }), onerror: () => seen.replaceChildren() }));
@@ -311,7 +373,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
       const shown = one !== null && typeof one === "object" ? `${one.value} ${one.units ?? ""}` : String(one);
       return element("tr", {}, element("th", { scope: "row" }, name.replaceAll("_", " ")), element("td", {}, shown));
     });
-    return element("details", { open: true }, element("summary", {}, t("metadata")), element("table", {}, element("tbody", {}, ...rows)));
+    return element("details", { open: true }, element("summary", {}, t("metadata")), element("table", { class: "pairs" }, element("tbody", {}, ...rows)));
   }
 
   function drawTags(item, place) {
@@ -410,13 +472,17 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     let open = null;
     try {
       const found = await request("GET", "restores", { query: { mine: "true", limit: 100 } });
-      open = found.items.filter((one) => OPEN.has(one.state));
+      open = found.items.filter((one) => OPEN.has(one.state) || (followed.has(one.id) && FAILED.has(one.state)));
       pause = LOOK_MS;
-    } catch {
+      unheard.hidden = true;
+    } catch (error) {
+      unheard.replaceChildren(...(error.code === "away" ? [t(followed.size > 0 ? "unheard" : "trouble_away")] : sentence(error)));
+      unheard.hidden = false;
       pause = Math.min(pause * 2, LONGEST_LOOK_MS);
     }
     if (ended) return;
     if (open !== null) {
+      for (const one of open) if (RUNNING.has(one.state)) followed.add(one.id);
       const before = new Set([...restoreList.querySelectorAll("[data-running]")].map((line) => line.dataset.running));
       restoreList.replaceChildren(...(open.length > 0 ? open.map(restoreLine) : [element("li", { class: "quiet" }, t("no_restores"))]));
       if (open.some((one) => !RUNNING.has(one.state) && before.has(String(one.id)))) search(); // one is back: its row says so
@@ -428,6 +494,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     const runs = RUNNING.has(one.state);
     const bar = element("progress", { max: String(Math.max(1, one.bytes_total)), "aria-label": t("progress", { name: one.dataset }), hidden: !runs });
     bar.value = one.bytes_ready;
+    if (FAILED.has(one.state)) return element("li", { class: "bad" }, element("strong", {}, one.dataset), ` ${t(`state_${one.state}`)}: `, element("span", { lang: "en" }, one.error ?? ""));
     const change = (what, sent) => async () => (await tried("change", () => request("POST", `restores/${one.id}/${what}`, { body: sent }), change(what, sent))) && look();
     const state = texts[`state_${one.state}`] ? t(`state_${one.state}`) : one.state;
     const when = runs ? (one.promised_by ? t("until", { day: w.minute(one.promised_by) }) : "") : one.expires_at ? t("until", { day: w.minute(one.expires_at) }) : "";
@@ -455,6 +522,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
       ended = true;
       clearTimeout(typing);
       clearTimeout(looking);
+      clearTimeout(later);
     },
   };
 }
