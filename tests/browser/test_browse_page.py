@@ -1,15 +1,19 @@
-"""The page "Browse" in a real browser, over a real archive: the notebook's component, by the session's cookie."""
+"""The first page, the pages around it and their downloads in a real browser, over a real archive, by the session's cookie."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+import zipfile
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from fixtures import samples
-from fixtures.door import Door, sign_in
+from fixtures.door import Door, come_back, sign_in
 from fixtures.site import ALL
 
-from archiver import app
+from archiver import app, auth, hold, restore
 
 pytestmark = pytest.mark.browser
 
@@ -59,6 +63,153 @@ def test_search_open_tag_and_pass_the_address_on(alice, lab: Door):
         assert list(tx.tags_of([1])[1]) == ["calibrated"]
     pane.get_by_role("link", name="Files, proofs and history").click()
     alice.get_by_role("heading", name="run1").wait_for()
+
+
+def kept(page, press) -> tuple[str, Path]:
+    """The name and the bytes of what the browser keeps when this is pressed."""
+    with page.expect_download() as coming:
+        press()
+    return coming.value.suggested_filename, coming.value.path()
+
+
+def test_a_file_some_files_and_datasets_are_taken_home_byte_for_byte(alice, lab: Door, tmp_path: Path):
+    frame, table = (tmp_path / "run1" / "frame.edf").read_bytes(), (tmp_path / "run2" / "fe.mca").read_bytes()
+    alice.get_by_role("button", name="saxs/run1", exact=True).click()
+    pane = alice.get_by_role("complementary", name="saxs/run1")
+    name, file = kept(alice, pane.get_by_role("link", name="Download frame.edf").click)
+    assert (name, file.read_bytes()) == ("frame.edf", frame)
+
+    pane.get_by_role("checkbox", name="Select frame.edf").check()
+    pane.get_by_role("link", name="Download 1 file (10.1\u00a0kB)").click()
+    alice.get_by_text("10.1 kB in 1 file").wait_for()
+    name, file = kept(alice, alice.get_by_role("link", name="Download the ZIP").click)
+    with zipfile.ZipFile(file) as packed:
+        assert (name, {one: packed.read(one) for one in packed.namelist()}) == ("run1.zip", {"run1/frame.edf": frame})
+
+    alice.goto(f"{lab.url}/")
+    for dataset in ("saxs/run1", "saxs/run2"):
+        alice.get_by_role("checkbox", name=f"Select {dataset}").check()
+    alice.get_by_role("link", name=re.compile("^Download the selected")).click()
+    alice.get_by_role("heading", name="Download 2 datasets").wait_for()
+    _, file = kept(alice, alice.get_by_role("link", name="Download the ZIP").click)
+    with zipfile.ZipFile(file) as packed:
+        assert {one: packed.read(one) for one in packed.namelist()} == {"run1/frame.edf": frame, "run2/fe.mca": table}
+    name, file = kept(alice, alice.get_by_role("link", name="List of checksums").click)
+    sums = {"run1/frame.edf": frame, "run2/fe.mca": table}
+    assert (name, file.read_text()) == ("datasets.sha256", "".join(f"{hashlib.sha256(said).hexdigest()}  {path}\n" for path, said in sums.items()))
+    name, file = kept(alice, alice.get_by_role("link", name="List for curl").click)
+    assert (name, file.read_text().count("output = ")) == ("datasets.curl", 2)
+
+    alice.goto(f"{lab.url}/datasets/1")  # the dataset's own page does the same, also without a script
+    name, file = kept(alice, alice.get_by_role("link", name="Download frame.edf").click)
+    assert (name, file.read_bytes()) == ("frame.edf", frame)
+    alice.get_by_role("checkbox", name="Choose frame.edf").check()
+    alice.get_by_role("button", name="Download the chosen files").click()
+    alice.get_by_text("10.1 kB in 1 file").wait_for()
+
+
+def test_troubles_are_sentences(alice, lab: Door):
+    alice.get_by_text("2 datasets").wait_for()
+    search, alert = alice.get_by_role("searchbox"), alice.get_by_role("alert")
+    search.fill("rum1")  # unknown: the nearest
+    alice.get_by_text("Nothing fits.").wait_for()
+    alice.get_by_role("button", name="saxs/run1", exact=True).click()
+    alice.get_by_text("1 dataset", exact=True).wait_for()
+
+    alice.context.set_offline(True)  # the network is cut, and comes back
+    search.fill("run2")
+    alert.filter(has_text="It is tried again by itself.").wait_for()
+    alice.context.set_offline(False)
+    alice.get_by_role("button", name="saxs/run2", exact=True).wait_for()
+    alert.first.wait_for(state="hidden")
+
+    alice.route("**/api/v1/datasets?*", lambda route: route.fulfill(status=502, content_type="text/html", body="<h1>Bad Gateway</h1>"))
+    search.fill("run")  # the archiver is down: its proxy answers
+    alert.filter(has_text="The archiver does not answer").wait_for()
+    alice.unroute("**/api/v1/datasets?*")
+    alice.get_by_text("2 datasets").wait_for()
+
+    alice.context.clear_cookies()  # the session has ended: said, and the way back is to this very search
+    search.fill("run1")
+    alert.filter(has_text="Your session has ended. Nothing is lost.").wait_for()
+    alert.get_by_role("button", name="Sign in again").click()
+    alice.wait_for_url("**/hub/api/oauth2/authorize?*")
+    come_back(alice, lab, "alice", "snow", scopes=ALL)
+    alice.get_by_text("1 dataset", exact=True).wait_for()
+    assert search.input_value() == "run1"
+
+
+def test_troubles_of_a_restore_are_sentences(browser, lab: Door, monkeypatch):
+    for _ in range(2):
+        lab.bench.turn(days=800)  # only deep is left of what is old
+        lab.bench.settle()
+    monkeypatch.setitem(lab.bench.archive.settings.policy.__dict__, "approval_above_bytes", 1)  # settings are frozen
+    context = browser.new_context(locale="fr-FR")
+    page = context.new_page()
+    sign_in(page, lab, "alice", "snow", scopes=ALL)
+    page.get_by_role("checkbox", name="Sélectionner saxs/run1").check()
+    page.get_by_role("button", name="Faire revenir la sélection").click()
+    page.get_by_text("Un administrateur doit l’approuver.").wait_for()
+
+    problem = '{"code": "over-quota", "detail": "alice may hold 1 B.", "next_step": "End one."}'  # somebody was quicker since the quote
+    page.route("**/api/v1/restores", lambda route: route.fulfill(status=409, content_type="application/problem+json", body=problem))
+    ask = page.get_by_role("button", name="Demander")
+    ask.click()
+    alert = page.get_by_role("alert")
+    alert.filter(has_text="Votre quota, ou celui du projet, est utilisé.").wait_for()
+    assert alert.locator("[lang=en]").first.inner_text() == "alice may hold 1 B. End one."
+    page.unroute("**/api/v1/restores")
+    page.get_by_role("button", name="Réessayer").click()
+    line = page.locator(".restores li").filter(has_text="saxs/run1")
+    line.filter(has_text="attend un administrateur").wait_for()
+
+    context.set_offline(True)  # cut while it is waited for
+    page.get_by_text("Vos restaurations continuent sans cette page").wait_for()
+    context.set_offline(False)
+    page.get_by_text("Vos restaurations continuent sans cette page").wait_for(state="hidden")
+    with lab.bench.archive.ledger.read() as tx:
+        (asked,) = tx.restores(None, None, "alice", 5)
+    restore.deny(lab.bench.archive, "root", asked.id, "ask for less")
+    line.filter(has_text="a été refusée: ").wait_for()
+    assert "ask for less" in line.inner_text()
+    context.close()
+
+
+WAYS = {"light": {"width": 1400, "scheme": "light"}, "dark, on a phone": {"width": 390, "scheme": "dark"}}
+
+
+def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door):
+    """Rules of axe-core, serious and critical ones; and nothing is wider than the window. Both schemes and both widths, each with the other once."""
+    hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"], admin=False)
+    with lab.bench.archive.ledger.begin() as tx:
+        tx.add_notice("alice", "leaving-hot", "2026-03-01", "notebook", "leaves", {"text": "saxs/run1 leaves"})
+    found, wide = [], []
+    pages = ["", "list", "datasets/1", "a quote", "download?dataset=1", "me", "upload", "nothing"]
+    context = browser.new_context(locale="fr-FR")
+    page = context.new_page()
+    sign_in(page, lab, "alice", "snow", scopes=[*ALL, auth.INGEST])
+    for path in pages:
+        if path == "a quote":
+            page.get_by_role("button", name="Garder dans hot saxs/run1").click()
+            page.get_by_role("heading", name="Garder saxs/run1 dans hot ?").wait_for()
+        else:
+            page.goto(f"{lab.url}/{path}")
+        if path == "":
+            page.get_by_role("button", name="saxs/run2", exact=True).click()
+            page.get_by_role("img", name="Aperçu de").wait_for()
+        for way, how in WAYS.items():
+            page.set_viewport_size({"width": how["width"], "height": 900})
+            page.emulate_media(color_scheme=how["scheme"])
+            said = Axe().run(page).response
+            assert len(said["passes"]) > 15, "the rules were asked"
+            for one in said["violations"]:
+                if one["impact"] in ("serious", "critical"):
+                    found += [(path, way, one["id"], node["html"][:200]) for node in one["nodes"]]
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                wide.append((path, way))
+    assert found == []
+    assert wide == []
+    context.close()
 
 
 def test_what_is_anothers_is_not_there(alice):

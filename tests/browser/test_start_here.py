@@ -49,7 +49,7 @@ def wait_for_tiers(page, instance) -> None:
 
     def all_there() -> bool:
         for tier in ("hot", "archive", "deep"):
-            page.goto(f"{instance.url}/services/archiver/?tier={tier}")
+            page.goto(f"{instance.url}/services/archiver/list?tier={tier}")
             if page.locator("table.datasets tbody tr").count() == 0:
                 return False
         return True
@@ -157,14 +157,14 @@ def test_a_scientist_runs_start_here_in_a_container(page, instance, docker_engin
 def test_the_dataset_page_lists_tiers_and_restores_one(page, instance, tmp_path):
     log_in(page, instance, "bob")
     page.wait_for_url(re.compile(r"/(user/bob|hub/)"))
-    page.goto(f"{instance.url}/services/archiver/")
+    page.goto(f"{instance.url}/services/archiver/list")
     rows = page.locator("table.datasets tbody tr")
     wait_for_tiers(page, instance)
-    page.goto(f"{instance.url}/services/archiver/")
+    page.goto(f"{instance.url}/services/archiver/list")
     assert rows.count() >= 3
     take_picture(page, "datasets", tmp_path)
 
-    page.goto(f"{instance.url}/services/archiver/?tier=deep")
+    page.goto(f"{instance.url}/services/archiver/list?tier=deep")
     cold = rows.first
     row = page.locator(f"#{cold.get_attribute('id')}")
     assert row.locator(".tier-deep").count() == 1

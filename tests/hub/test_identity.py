@@ -202,7 +202,7 @@ def test_a_browser_signs_in_through_the_hub_and_out(hub, site: Site):
         came = get(f"http://neve.test{back.headers['Location']}")
         assert came.status_code == 303, came.text
         assert came.headers["Location"] == "/services/archiver/?q=run"
-        page = get("http://neve.test/services/archiver/?q=run")
+        page = get("http://neve.test/services/archiver/list?q=run")
         assert page.status_code == 200
         assert ">alice<" in page.text
         assert "run-5" in page.text
