@@ -372,6 +372,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "when": ("When", "Quand"),
     "who": ("Who", "Qui"),
     "what": ("What", "Quoi"),
+    "unheard": (
+        "The archiver does not answer. What is under way goes on without this page; it looks again by itself.",
+        "L’archiveur ne répond pas. Ce qui est en cours continue sans cette page ; elle regarde de nouveau toute seule.",
+    ),
     # what a restore would mean
     "nothing_asked": (
         "Nothing has been asked for yet. This is what it would mean:",

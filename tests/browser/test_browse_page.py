@@ -163,10 +163,16 @@ def test_troubles_of_a_restore_are_sentences(browser, lab: Door, monkeypatch):
     line = page.locator(".restores li").filter(has_text="saxs/run1")
     line.filter(has_text="attend un administrateur").wait_for()
 
+    plain = context.new_page()
+    plain.goto(f"{lab.url}/list")
+    plain.locator(".running").wait_for()
     context.set_offline(True)  # cut while it is waited for
-    page.get_by_text("Vos restaurations continuent sans cette page").wait_for()
+    cut = [page.get_by_text("Vos restaurations continuent sans cette page"), plain.get_by_text("Ce qui est en cours continue sans cette page")]
+    for said in cut:
+        said.wait_for()
     context.set_offline(False)
-    page.get_by_text("Vos restaurations continuent sans cette page").wait_for(state="hidden")
+    for said in cut:
+        said.wait_for(state="hidden")
     with lab.bench.archive.ledger.read() as tx:
         (asked,) = tx.restores(None, None, "alice", 5)
     restore.deny(lab.bench.archive, "root", asked.id, "ask for less")
@@ -241,4 +247,15 @@ def test_in_french_on_a_phone(browser, lab: Door):
     sign_in(page, lab, "alice", "snow", scopes=ALL, path="browse")
     page.get_by_text("2 jeux de données").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.goto(f"{lab.url}/?q=run1#dataset-2")  # as the plain list's forms come back to it
+    page.get_by_role("complementary", name="saxs/run2").wait_for()
+    cookies = context.cookies()
+    context.close()
+
+    context = browser.new_context(locale="fr-FR", java_script_enabled=False)
+    context.add_cookies(cookies)
+    page = context.new_page()
+    page.goto(f"{lab.url}/?q=run1")
+    page.wait_for_url("**/list?q=run1")
+    assert page.locator("table.datasets tbody tr").count() == 1
     context.close()

@@ -19,7 +19,7 @@ from fixtures.routes import ROUTES, problem
 from fixtures.site import ALL, HOSTILE, HOSTILE_FILE
 
 from archiver import auth, download, rebuild, remark, upload
-from archiver.download import Wanted
+from archiver.download import Listed, Wanted
 from archiver.errors import NotFound, WrongUse
 from archiver.keys import Sender
 
@@ -412,7 +412,7 @@ def test_a_member_of_a_bundle_is_streamed_by_range(bench_on):
     from archiver.api import create_app
 
     bench = bench_on(archive={"bundles": True})
-    dataset = bench.ingest("run1", {"a.txt": b"0123456789", "b.txt": b"b" * 1000})
+    dataset = bench.ingest("run1", {"a.txt": b"0123456789", "b.txt": b"b" * 1000, "empty": b""})
     bench.settle()
     bench.turn(days=61)
     for _ in range(3):
@@ -442,6 +442,15 @@ def test_a_member_of_a_bundle_is_streamed_by_range(bench_on):
         problem(get(f"datasets/{dataset.id}/links?format=urls"), 409, "conflict")
         packed = zipfile.ZipFile(io.BytesIO(get(f"datasets/{dataset.id}/download").content))
         assert packed.read("run1/b.txt") == b"b" * 1000
+        lists = {
+            form: b"".join(download.listed(bench.archive, [Wanted(dataset)], form, "http://empty.test/")).decode()
+            for form in (Listed.CURL, Listed.SHA256)
+        }
+        entries = {re.search('output = "(.*)"', entry)[1]: entry for entry in lists["curl"].split("next\n")}
+        assert f'range = "{member["range"].removeprefix("bytes=")}"' in entries["run1/a.txt"]
+        assert 'url = "http://empty.test/"' in entries["run1/empty"]
+        assert "range" not in entries["run1/empty"], "nothing of a bundle is nothing"
+        assert f"{hashlib.sha256(b'').hexdigest()}  run1/empty\n" in lists["sha256"]
         runner.run(alice.http.aclose())
     bench.give_back()
 

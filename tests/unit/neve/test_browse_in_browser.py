@@ -104,6 +104,8 @@ def test_one_dataset(open_browser, lab):
     pane.wait_for()
     assert pane.get_by_role("img", name="Preview of scan.h5").evaluate("node => node.decode().then(() => node.naturalWidth)") == 8
     assert pane.get_by_text("silver").is_visible()
+    assert pane.get_by_text('neve.download("saxs/run00")').is_visible(), "a notebook takes data home by code"
+    assert pane.get_by_role("link", name="Download").count() == 0
     pane.get_by_role("textbox", name="Add a tag").fill("good")
     page.keyboard.press("Enter")
     pane.get_by_text("good", exact=False).wait_for()
