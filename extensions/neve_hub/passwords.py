@@ -1,10 +1,11 @@
 """One argon2-hashed password per user, in a file that only the hub's account can read.
 
-Law: a password is returned once, when it is made, and kept nowhere; a wrong name costs as much work as a wrong password.
+Law: a password that was made is returned once, and kept nowhere; a wrong name costs as much work as a wrong password.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 from pathlib import Path
@@ -17,6 +18,7 @@ from neve.private import write_private
 from archiver.errors import NotFound, WrongUse
 
 _LONGEST_NAME = 200
+_SHORTEST, _LONGEST = 12, 200
 
 
 def is_name(user: str) -> bool:
@@ -52,13 +54,32 @@ class Passwords:
         known = self.users()
         if user not in known:
             raise NotFound(f"There is no user {user!r}.", "Known users: " + ", ".join(sorted(known)) + ". --add makes a new one.")
-        return self._set(user, admin=known[user]["admin"])
+        return self._set(user)
 
-    def _set(self, user: str, *, admin: bool) -> str:
+    def change(self, user: str, password: str) -> None:
+        """Take the password that a known user has chosen. Raises `WrongUse` with what is wrong with it."""
+        if not _SHORTEST <= len(password) <= _LONGEST:
+            raise WrongUse(f"A password has {_SHORTEST} to {_LONGEST} characters.", "A few words that nobody would put together are easy to keep.")
+        if user.casefold() in password.casefold():
+            raise WrongUse("The password holds the user's name.", "Choose one without it.")
+        if self.verify(user, password):
+            raise WrongUse("That is the password of now.", "Choose another.")
+        self._write(user, password)
+
+    def _set(self, user: str, *, admin: bool = False) -> str:
         password = secrets.token_urlsafe(9)
-        users = {**self.users(), user: {"hash": self._hasher.hash(password), "admin": admin}}
-        write_private(self._path, json.dumps(users, indent=1, ensure_ascii=False))
+        self._write(user, password, admin=admin)
         return password
+
+    def _write(self, user: str, password: str, *, admin: bool = False) -> None:
+        """Of two that change the file at once (the hub, `neve-run passwd`), one waits. `admin`: of a new user."""
+        hashed = self._hasher.hash(password)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            users = self.users()
+            users[user] = {"admin": admin, **users.get(user, {}), "hash": hashed}
+            write_private(self._path, json.dumps(users, indent=1, ensure_ascii=False))
 
     def verify(self, user: str, password: str) -> bool:
         entry = self.users().get(user)

@@ -92,7 +92,7 @@ def test_the_file_holds_hashes_only_and_is_private(tmp_path):
         passwords.reset("bob")
     with pytest.raises(WrongUse):
         passwords.add(" bob", admin=False)
-    assert [path.name for path in path.parent.iterdir()] == ["passwords.json"]
+    assert sorted(path.name for path in path.parent.iterdir()) == ["passwords.json", "passwords.lock"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""The hub's page "Password": people change their own, admins give new ones and add people.
+
+Law: whoever changes a password has said the one of now; a change ends every other session of that user; a password that was made is shown once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.orm import new_token
+from jupyterhub.scopes import needs_scope
+from tornado import web
+
+from archiver.errors import PublicError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class PasswordPage(BaseHandler):
+    """One's own."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        await self.show()
+
+    @web.authenticated
+    async def post(self) -> None:
+        user, authenticator = self.current_user, self.authenticator
+        now, new, again = (self.get_body_argument(name, "", strip=False) for name in ("now", "new", "again"))
+        if new != again:
+            await self.show(wrong="The two new passwords are not the same: nothing was changed.")
+            return
+        try:
+            if not await authenticator.knows(user.name, now, self.request.remote_ip):
+                await self.show(wrong="That is not your password of now: nothing was changed.")
+                return
+            await authenticator.work(lambda: authenticator.passwords.change(user.name, new))
+        except PublicError as error:
+            await self.show(wrong=f"{error} Nothing was changed.")
+            return
+        except web.HTTPError as error:  # they wait
+            await self.show(wrong=str(error.log_message), status=error.status_code)
+            return
+        self.end_sessions(user)
+        self.set_login_cookie(user)  # this one goes on
+        await self.show(done="Your password is changed. Other browsers in which you were logged in must log in again.")
+
+    def end_sessions(self, user: Any) -> None:
+        """Whoever holds a cookie of this user's is nobody from now on; tokens stay, each is revoked on the token page."""
+        user.orm_user.cookie_id = new_token()
+        self.db.commit()
+
+    async def show(self, status: int | None = None, **said: Any) -> None:
+        """The page, with what came of it."""
+        self.set_status(status or (400 if "wrong" in said else 200))
+        self.set_header("Cache-Control", "no-store")
+        gives = "admin:users" in self.parsed_scopes
+        people = sorted(self.authenticator.passwords.users()) if gives else []
+        self.finish(await self.render_template("password.html", gives=gives, people=people, xsrf=self.xsrf_token.decode("ascii"), **said))
+
+
+class GivePage(PasswordPage):
+    """Others': for admins."""
+
+    async def get(self) -> None:
+        self.redirect(f"{self.hub.base_url}password")
+
+    @web.authenticated
+    @needs_scope("admin:users")
+    async def post(self) -> None:
+        name, authenticator = self.get_body_argument("name", "", strip=False), self.authenticator
+        adds = self.get_body_argument("do", "") == "add"
+        passwords = authenticator.passwords
+        if adds and name in passwords.users():
+            await self.show(wrong=f"There is a user {name} already: nothing was changed.")
+            return
+        try:
+            made = await authenticator.work(lambda: passwords.add(name, admin=False) if adds else passwords.reset(name))
+        except PublicError as error:
+            await self.show(wrong=f"{error} Nothing was changed.")
+            return
+        known = self.find_user(name)
+        if known is not None:
+            self.end_sessions(known)
+        self.log.warning("%s gave %s a new password", self.current_user.name, name)
+        await self.show(made=made, made_for=name)
+
+
+HANDLERS: list[tuple[str, type]] = [(r"/password", PasswordPage), (r"/password/give", GivePage)]
