@@ -244,5 +244,7 @@ def serve(archive: Archive) -> None:
         listener = socket.create_server((api.host, api.port), backlog=256)
     except OSError as error:
         raise PortInUse(f"{api.host}:{api.port} cannot be listened on: {error.strerror}.", "End what listens there, or set api.port.") from None
+    look_for_cycles_rarely()
+    gc.freeze()  # what is there by now stays: going through it takes as long as a whole search
     with listener:
         uvicorn.Server(uvicorn.Config(site, log_level="warning", access_log=False)).run(sockets=[listener])

@@ -35,7 +35,7 @@ from archiver.commands.context import Common, Json, Now, archive_of, out, print_
 from archiver.doctor import examine
 from archiver.errors import PublicError, WrongUse
 from archiver.ledger import Ledger
-from archiver.ledger.searching import Query
+from archiver.ledger.narrowing import Query
 from archiver.rebuild import rebuild
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps copies true to claims, and proves it.")

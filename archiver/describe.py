@@ -33,16 +33,20 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, ow
     for covered in tx.coverage(ids):
         if covered.files == counts[covered.dataset_id]:
             full[covered.dataset_id].add(covered.tier)
+    rarely = tx.rarely(ids)
     claims: dict[int, list[Any]] = {i: [] for i in ids}
-    for claim in tx.stored_claims(ids):
+    for claim in tx.stored_claims(rarely["claim"]) if rarely["claim"] else []:
         claims[claim.dataset_id].append(claim)
-    open_restores = {r.dataset_id: r for r in tx.open_restores(ids)}
+    open_restores = {r.dataset_id: r for r in tx.open_restores(rarely["restore"])} if rarely["restore"] else {}
     progress = {r["dataset_id"]: r for r in restores(tx, list(open_restores.values()))}
-    problems = tx.problems(ids) | tx.harmed(ids)
+    problems = (tx.problems(rarely["problem"]) if rarely["problem"] else {}) | (tx.harmed(rarely["harm"]) if rarely["harm"] else {})
     growing: dict[int, list[Document]] = {i: [] for i in ids}
-    for one in tx.snapshots([d.id for d in page if d.state is DatasetState.OPEN]):
+    still_open = [d.id for d in page if d.state is DatasetState.OPEN]
+    for one in tx.snapshots(still_open) if still_open else []:
         growing[one.dataset_id] += snapshots([one])
-    tags, comments, public = tx.tags_of(ids), tx.comment_counts(ids), set(tx.public_projects())
+    tags = tx.tags_of(rarely["tag"]) if rarely["tag"] else {}
+    comments = tx.comment_counts(rarely["comment"]) if rarely["comment"] else {}
+    public = set(tx.public_projects())
     found = []
     for d in page:
         inside = own is None or d.project in own
@@ -87,7 +91,7 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, ow
                 "problem": problems.get(d.id),
                 "snapshots": growing[d.id],
                 "stub": d.stub_at is not None,
-                "tags": tags[d.id],
+                "tags": tags.get(d.id, []),
                 "comments": comments.get(d.id, 0),
                 "public": d.project in public,
             }
@@ -160,6 +164,8 @@ def _copy(copy: Copy, settings: Settings, size_bytes: int, offset_bytes: int | N
 
 def restores(tx: Transaction, page: Sequence[Restore]) -> list[Document]:
     """Restores with what they have reached; a few queries for all, as far as they mean whole datasets."""
+    if not page:
+        return []
     ids = {r.dataset_id for r in page}
     known = tx.datasets_numbered(ids)
     hot = {c.dataset_id: c for c in tx.coverage(ids) if c.tier == policy.HOT}

@@ -19,7 +19,7 @@ from archiver.api.problems import declared
 from archiver.api.routes import ALWAYS
 from archiver.api.searches import META, PageOfSearch, SearchQuery
 from archiver.errors import Conflict, NotFound, WrongUse
-from archiver.ledger.searching import COUNTED
+from archiver.ledger.counting import COUNTED
 
 api = APIRouter(prefix="/api/v1", tags=["datasets"], responses=declared(*ALWAYS))
 
@@ -36,14 +36,15 @@ class FacetValue(BaseModel):
 
 
 class Facets(BaseModel):
-    """The most frequent values of each facet, at most 200; months and years latest first."""
+    """The most frequent values of each facet, at most 200; months and years latest first. What words, tags and numbers leave is counted among its
+    newest 10,000, tags of more datasets among the newest 2,000: then each value has `more`."""
 
     project: list[FacetValue]
     instrument: list[FacetValue]
     tier: list[FacetValue]
     format: list[FacetValue]
     year: list[FacetValue]
-    month: list[FacetValue] = Field(description="As `2026-03`.")
+    month: list[FacetValue] = Field(description="As `2026-03`; without words, tags and numbers the latest 24.")
     tag: list[FacetValue]
 
 

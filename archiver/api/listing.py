@@ -13,7 +13,8 @@ from archiver import describe
 from archiver.config import Settings
 from archiver.errors import WrongUse
 from archiver.ledger import Transaction
-from archiver.ledger.searching import Cursor, Query, Sort
+from archiver.ledger.narrowing import Query
+from archiver.ledger.searching import Cursor, Sort
 from archiver.model import Dataset
 
 _SORTED_BY = {Sort.NEWEST: "place", Sort.OLDEST: "place", Sort.NAME: "name", Sort.LARGEST: "size_bytes", Sort.SMALLEST: "size_bytes"}

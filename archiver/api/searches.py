@@ -14,7 +14,8 @@ from archiver.api.models import Asked, Text, Time
 from archiver.auth import Identity
 from archiver.errors import WrongUse
 from archiver.ledger.indexing import fold
-from archiver.ledger.searching import Measured, Query, Sort
+from archiver.ledger.narrowing import Measured, Query
+from archiver.ledger.searching import Sort
 from archiver.model import DatasetState
 from archiver.remark import tag_of
 

@@ -34,22 +34,14 @@ class Browse(Base):
 
     def coverage(self, dataset_ids: Iterable[int]) -> list[Coverage]:
         """Live copies per dataset and tier, for a page of datasets at once; a copy with a drop under way does not count."""
-        ids = list(dataset_ids)
-        columns = (t.file.c.id, t.file.c.dataset_id, t.file.c.size_bytes, t.copy.c.tier)
-        own = (
-            sa.select(*columns)
-            .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
-            .where(t.file.c.dataset_id.in_(ids), _LIVES, _counts())
-        )
-        bundled = (
-            sa.select(*columns)
-            .join_from(t.file, t.member, t.member.c.object_id == t.file.c.object_id)
-            .join(t.copy, t.copy.c.object_id == t.member.c.bundle_id)
-            .where(t.file.c.dataset_id.in_(ids), _LIVES, _counts())
-        )
-        held = own.union(bundled).subquery()  # each file once per tier
-        select = sa.select(held.c.dataset_id, held.c.tier, sa.func.count(), sa.func.sum(held.c.size_bytes)).group_by(held.c.dataset_id, held.c.tier)
-        return [Coverage(*row) for row in self.connection.execute(select)]
+        return [Coverage(*row) for row in self.connection.execute(_COVERAGE, {"ids": list(dataset_ids)})]
+
+    def rarely(self, dataset_ids: Iterable[int]) -> dict[str, list[int]]:
+        """Which of these datasets may have what most have not: claims, restores, problems, comments and tags need be looked up for them only."""
+        found: dict[str, list[int]] = {what: [] for what in _RARE}
+        for what, dataset_id in self.connection.execute(_RARELY, {"ids": list(dataset_ids)}):
+            found[what].append(dataset_id)
+        return found
 
     def stored_claims(self, dataset_ids: Iterable[int]) -> list[model.Claim]:
         """Claims of these datasets that are not over."""
@@ -141,8 +133,9 @@ class Browse(Base):
 
     def instruments_of(self, projects: Sequence[str] | None) -> list[str]:
         """The instruments that have datasets in these projects (None: all)."""
-        select = sa.select(t.dataset.c.instrument).distinct().order_by(t.dataset.c.instrument)
-        return list(self.connection.execute(select if projects is None else select.where(t.dataset.c.project.in_(projects))).scalars())
+        c = t.tally.c  # its rows of years: a few for each project
+        select = sa.select(c.instrument).where(c.period < 10_000).distinct().order_by(c.instrument)
+        return list(self.connection.execute(select if projects is None else select.where(c.project.in_(projects))).scalars())
 
     def history(self, dataset_id: int, limit: int, *, after_seq: int = 0) -> list[model.Event]:
         """A dataset's events after `after_seq`, oldest first."""
@@ -178,3 +171,41 @@ def _counts() -> sa.ColumnElement[bool]:
     """A copy that is there, and that no drop under way is about to end."""
     going = sa.select(t.drop.c.copy_id).where(t.drop.c.state.in_(model.active(model.DROP_CHANGES)))
     return sa.and_(t.copy.c.dropped_at.is_(None), t.copy.c.id.not_in(going))
+
+
+# A page of datasets is described many times a day: what is the same each time is put together once.
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+
+
+def _covered() -> sa.Select[Any]:
+    columns = (t.file.c.id, t.file.c.dataset_id, t.file.c.size_bytes, t.copy.c.tier)
+    own = (
+        sa.select(*columns)
+        .join_from(t.file, t.copy, t.copy.c.object_id == t.file.c.object_id)
+        .where(t.file.c.dataset_id.in_(_IDS), _LIVES, _counts())
+    )
+    bundled = (
+        sa.select(*columns)
+        .join_from(t.file, t.member, t.member.c.object_id == t.file.c.object_id)
+        .join(t.copy, t.copy.c.object_id == t.member.c.bundle_id)
+        .where(t.file.c.dataset_id.in_(_IDS), _LIVES, _counts())
+    )
+    held = own.union(bundled).subquery()  # each file once per tier
+    return sa.select(held.c.dataset_id, held.c.tier, sa.func.count(), sa.func.sum(held.c.size_bytes)).group_by(held.c.dataset_id, held.c.tier)
+
+
+_COVERAGE = _covered()
+_RARE = {
+    "claim": sa.select(t.claim.c.dataset_id).where(t.claim.c.dataset_id.in_(_IDS), t.claim.c.ended_at.is_(None)),
+    "restore": sa.select(t.restore.c.dataset_id).where(t.restore.c.dataset_id.in_(_IDS), t.restore.c.state.in_(model.active(model.RESTORE_CHANGES))),
+    "problem": sa.select(t.transfer.c.dataset_id).where(t.transfer.c.dataset_id.in_(_IDS), t.transfer.c.state == model.TransferState.QUARANTINED),
+    "harm": sa.union_all(
+        sa.select(t.drill.c.dataset_id).where(t.drill.c.dataset_id.in_(_IDS)),
+        sa.select(t.object_.c.dataset_id)
+        .join(t.finding, t.object_.c.key == t.finding.c.key)
+        .where(t.object_.c.dataset_id.in_(_IDS), t.finding.c.resolved_at.is_(None)),
+    ),
+    "comment": sa.select(t.comment.c.dataset_id).where(t.comment.c.dataset_id.in_(_IDS)),
+    "tag": sa.select(t.tag.c.dataset_id).where(t.tag.c.dataset_id.in_(_IDS)),
+}
+_RARELY = sa.union(*(sa.select(sa.literal(what), of.subquery().c.dataset_id) for what, of in _RARE.items()))

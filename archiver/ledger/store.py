@@ -25,6 +25,7 @@ from archiver.errors import LedgerUnavailable
 from archiver.ledger import migrations
 from archiver.ledger.base import Moved
 from archiver.ledger.browse import Browse
+from archiver.ledger.counting import Counting
 from archiver.ledger.datasets import Datasets
 from archiver.ledger.drills import Drills
 from archiver.ledger.erasures import Erasures
@@ -41,7 +42,6 @@ from archiver.ledger.readings import Readings
 from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.receiving import Receiving
 from archiver.ledger.remarks import Remarks
-from archiver.ledger.searching import Searching
 from archiver.ledger.snapshots import Snapshots
 
 __all__ = ["Ledger", "Moved", "Transaction"]
@@ -65,7 +65,7 @@ class Transaction(
     Rebuilding,
     Receiving,
     Readings,
-    Searching,
+    Counting,
     Remarks,
 ):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""
@@ -150,8 +150,8 @@ class Ledger:
         self.engine.dispose()
 
 
-# A host that does not answer is given up; one that vanished during a query is noticed within half a minute.
-_POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": "-c TimeZone=UTC"}
+# A host that does not answer is given up; one that vanished during a query is noticed within half a minute. No query of ours is worth compiling.
+_POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": "-c TimeZone=UTC -c jit=off"}
 _IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
 

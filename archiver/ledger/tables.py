@@ -152,7 +152,7 @@ dataset = sa.Table(
     sa.Column("month", sa.Integer, nullable=False, server_default="0"),
     _text("tier", nullable=True),
     _text("called", nullable=True),
-    sa.Index("ix_dataset_walk", "place", "project", "instrument", "tier", "format", "state"),
+    sa.Index("ix_dataset_walk", "place", "project", "instrument", "tier", "format", "state", "month"),
     sa.Index("ix_dataset_cube", "project", "instrument", "tier", "format", "month", "state", "place"),
     sa.Index(None, "instrument", "place"),
     sa.Index(None, "tier", "place"),
@@ -183,6 +183,16 @@ measure = sa.Table(
     sa.Index(None, "field", "value", "place"),
 )
 
+# How many datasets there are of each kind in each year (2026) and month (202603); kept by triggers.
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("period", sa.Integer, primary_key=True, autoincrement=False),
+    *(sa.Column(name, Text, primary_key=True) for name in ("instrument", "tier", "format", "state", "project")),
+    sa.Column("n", sa.Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Which fields metadata have, for each project: what may be completed.
 field = sa.Table("field", metadata, sa.Column("project", Text, primary_key=True), sa.Column("name", Text, primary_key=True))
 
@@ -194,6 +204,7 @@ tag = sa.Table(
     _text("project"),
     sa.Column("place", sa.BigInteger, nullable=False),
     sa.Index(None, "tag", "place", "project"),
+    sa.Index("ix_tag_place", "place", "project", "tag"),
 )
 
 comment = sa.Table(

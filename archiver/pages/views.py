@@ -24,8 +24,8 @@ from archiver.auth import Identity
 from archiver.config import Settings
 from archiver.errors import NotFound, NotSignedIn
 from archiver.ledger import Transaction
-from archiver.ledger.searching import COUNTED
-from archiver.ledger.searching import Query as DatasetsThat
+from archiver.ledger.counting import COUNTED
+from archiver.ledger.narrowing import Query as DatasetsThat
 from archiver.pages import texts, words
 from archiver.pages.sessions import NeedsSignIn, Session, Sessions, hub_session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 from fixtures.postgres import Postgres
 
-from archiver.ledger import Ledger, Transaction, searching
+from archiver.ledger import Ledger, Transaction, counting, searching
 from archiver.ledger import tables as t
-from archiver.ledger.searching import Measured, Query, Sort
+from archiver.ledger.narrowing import Measured, Query
+from archiver.ledger.searching import Sort
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SNOW, ICE = ["snow"], ["ice-cores"]
@@ -207,13 +209,79 @@ def test_facets_count_what_fits_and_nothing_else(ledger: Ledger):
 
 
 def test_counts_end_where_they_are_said_to(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(searching, "COUNTED", 5)
+    monkeypatch.setattr(counting, "COUNTED", 5)
     with ledger.read() as tx:
-        assert tx.count(Query()) == 6
+        assert tx.count(Query()) == tx.count(Query(text="run042")) == 6
         projects = tx.facets(Query())["project"]
         assert [(v.value, v.count, v.more) for v in projects] == [("snow", 5, True), ("ice-cores", 4, False)]
-        monkeypatch.setattr(searching, "_FACETED", 5)
-        assert all(v.more for v in tx.facets(Query(text="run042"))["tier"]), "of many, some are looked at: there may be more of each"
+        newest = tx.facets(Query(text="run042"))
+        assert [(v.value, v.count, v.more) for v in newest["tier"]] == [("hot", 4, True), ("archive", 2, True)], "of the newest that fit"
+        monkeypatch.setattr(counting, "_TAGGED", 3)
+        assert [(v.value, v.count, v.more) for v in tx.facets(Query())["tag"]] == [("calibration", 2, True), ("t1", 1, True), ("t2", 1, True)]
+        assert [(v.value, v.count, v.more) for v in tx.facets(Query(tier="hot", format="csv"))["tag"]] == [
+            ("calibration", 1, False),
+            ("t2", 1, False),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        (None, None),
+        ((2025, 9, 1), None),
+        ((2025, 9, 3), (2026, 1, 1)),
+        ((2025, 10, 12, 12, 1), (2025, 10, 22)),
+        ((2025, 1, 1), (2026, 1, 1)),
+        ((2024, 6, 5), (2026, 2, 9, 11, 59)),
+        (None, (2025, 12, 1)),
+        ((2026, 1, 31), (2026, 2, 28)),
+        ((1, 1, 1), (9999, 12, 31, 23, 59)),
+        ((9999, 12, 31), None),
+        ((2026, 1, 1), (2026, 1, 1)),
+    ],
+)
+def test_any_range_is_counted_as_its_rows_are(ledger: Ledger, since: tuple[int, ...] | None, until: tuple[int, ...] | None):
+    """By whole years, months and what is cut off: the same as one by one."""
+    begins, ends = (None if at is None else datetime(*at, tzinfo=UTC) for at in (since, until))  # type: ignore[arg-type, misc]
+    for query in (Query(since=begins, until=ends), Query(projects=ICE, since=begins, until=ends), Query(tier="archive", since=begins, until=ends)):
+        with ledger.read() as tx:
+            found = tx.search(query, 50)
+            facets = {name: {v.value: v.count for v in values} for name, values in tx.facets(query).items()}
+            assert tx.count(query) == len(found)
+        for name, of in (("year", "%Y"), ("month", "%Y-%m")):
+            assert facets[name] == Counter(d.acquired_at.strftime(of) for d in found if d.acquired_at)
+        assert facets["project"] == Counter(d.project for d in found)
+        assert facets["format"] == Counter(d.format for d in found)
+
+
+def test_the_tally_is_what_the_datasets_are(changing: Ledger):
+    """After every change, in the transaction that made it; nothing is left of what no dataset is any more."""
+
+    def tallied(tx: Transaction) -> list[tuple[object, ...]]:
+        return [tuple(row) for row in tx.connection.execute(sa.select(t.tally).order_by(*t.tally.c))]
+
+    def counted(tx: Transaction) -> list[tuple[object, ...]]:
+        kinds: Counter[tuple[object, ...]] = Counter()
+        for d in tx.connection.execute(sa.select(t.dataset)):
+            for period in (d.month // 100, d.month):
+                kinds[period, d.instrument, d.tier or "", d.format or "", d.state.value, d.project] += 1
+        return sorted((*kind, n) for kind, n in kinds.items())
+
+    with changing.begin() as tx:
+        assert tallied(tx) == counted(tx)
+        tx.update_dataset(1, tier="deep")
+        tx.update_dataset(2, tier=None, format=None)
+        tx.update_dataset(3, acquired_at=NOW - timedelta(days=900))
+        tx.close_dataset(4)
+        tx.open_dataset("empty", "weather", "new", "new", None)
+        assert tallied(tx) == counted(tx)
+        assert tx.count(Query(project="empty")) == 1
+    with changing.begin() as tx:
+        for table in (t.tag, t.comment, t.event):
+            tx.connection.execute(sa.delete(table).where(table.c.dataset_id <= 8))
+        tx.connection.execute(sa.delete(t.dataset).where(t.dataset.c.id <= 8))
+        assert tallied(tx) == counted(tx)
+        assert len(tallied(tx)) > 0
 
 
 def test_completion_tells_what_is_theirs(ledger: Ledger):

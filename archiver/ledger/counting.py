@@ -1,0 +1,123 @@
+"""Counting the catalog: how many datasets fit, and how many of them have each value of a facet.
+
+Law: who may see what is part of each count (`projects`), so none can tell of what is not theirs. What columns and times leave is summed up from
+tallies, whatever the range; what words, tags and numbers leave is counted up to `COUNTED`, the newest of it. More than that is said to be more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger import tables as t
+from archiver.ledger.narrowing import Query
+from archiver.ledger.searching import Searching, late
+
+COUNTED = 10_000
+"""Datasets are counted up to here; beyond, there are more than that."""
+_VALUES = 200  # of one facet
+_MONTHS = 24  # the latest
+_TAGGED = 2_000  # of many datasets: the newest tags
+FACETS = ("project", "instrument", "tier", "format", "year", "month", "tag")
+
+_D = t.dataset.c
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a facet and how many datasets have it; `more`: at least so many."""
+
+    value: str
+    count: int
+    more: bool
+
+
+class Counting(Searching):
+    """Counts and facets."""
+
+    def count(self, query: Query) -> int:
+        """How many datasets fit, counted up to `COUNTED` + 1."""
+        query = self._seen(query)
+        total = self._total(query)
+        if not late(query) or not total:
+            return min(total, COUNTED + 1)
+        return self._count(self._fitting(query, _D.id)[0], COUNTED + 1)
+
+    def facets(self, query: Query) -> dict[str, list[Value]]:
+        """How many of the datasets that fit have each project, instrument, tier, format, year, month and tag; the most frequent first, times latest
+        first."""
+        query = self._seen(query)
+        if late(query) or query.name:
+            return self._of_newest(query)
+        return self._of_all(query) if self._total(query) else _told({})
+
+    def _of_newest(self, query: Query) -> dict[str, list[Value]]:
+        """Of what fits words, tags, numbers or a name."""
+        columns = [_D.project, _D.instrument, _D.tier, _D.format, _D.month]
+        fitting = self._newest(query, COUNTED + 1, _D.id, *columns).cte("fitting").prefix_with("MATERIALIZED", dialect="postgresql")
+        # All that are alike in every column are counted once, then put together for each column.
+        alike = [fitting.c[column.name] for column in columns]
+        cell = sa.select(*alike, sa.func.count().label("n")).group_by(*alike).cte("cell").prefix_with("MATERIALIZED", dialect="postgresql")
+        each = [
+            sa.select(sa.literal(column.name), sa.cast(cell.c[column.name], sa.Text), sa.func.sum(cell.c.n)).group_by(cell.c[column.name])
+            for column in columns
+        ]
+        tags = sa.select(sa.literal("tag"), t.tag.c.tag, sa.func.count()).join_from(fitting, t.tag, fitting.c.id == t.tag.c.dataset_id)
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for name, value, n in self.connection.execute(sa.union_all(*each, tags.group_by(t.tag.c.tag))):
+            if name == "month":
+                counts["month"][_month(int(value))] = n
+                counts["year"][_month(int(value))[:4]] += n
+            elif value is not None:
+                counts[name][value] = n
+        return _told(counts, more=counts["project"].total() > COUNTED)
+
+    def _of_all(self, query: Query) -> dict[str, list[Value]]:
+        """Of what fits the columns."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        cell, month = self._tallied(query).c, self._tallied(query, months=True).c
+        kinds = (cell.period, cell.instrument, cell.tier, cell.format)
+        for year, instrument, tier, form, n in self.connection.execute(sa.select(*kinds, sa.func.sum(cell.n)).group_by(*kinds)):
+            for name, value in (("year", f"{year:04}"), ("instrument", instrument), ("tier", tier), ("format", form)):
+                if value:
+                    counts[name][value] += n
+        for value, n in self.connection.execute(sa.select(cell.project, sa.func.sum(cell.n)).group_by(cell.project)):
+            counts["project"][value] = n
+        latest = sa.select(month.period, sa.func.sum(month.n)).group_by(month.period).order_by(month.period.desc()).limit(_MONTHS)
+        for value, n in self.connection.execute(latest):
+            counts["month"][_month(value)] = n
+        looked_at = 0
+        for value, n, of in self.connection.execute(self._tags(query)):
+            looked_at += of
+            if n:
+                counts["tag"][value] = n
+        return _told(counts, more_tags=looked_at > _TAGGED)
+
+    def _tags(self, query: Query) -> sa.Select[Any]:
+        """(tag, how many fit, how many were looked at): of many datasets, the newest tags."""
+        g, fits = t.tag.c, self._columns(replace(query, projects=None, project=None, since=None, until=None))
+        if self._total(query) <= COUNTED:
+            found = sa.select(g.tag, sa.func.count(), sa.literal(0)).join_from(t.dataset, t.tag, _D.id == g.dataset_id)
+            return found.where(*self._columns(query)).group_by(g.tag)
+        newest = sa.select(g.tag, g.place).where(*self._within(g.project, g.place, query)).order_by(g.place.desc()).limit(_TAGGED + 1).subquery()
+        joined = newest.outerjoin(t.dataset, sa.and_(_D.place == newest.c.place, *fits)) if fits else newest
+        counted = sa.func.count(_D.id) if fits else sa.func.count()
+        return sa.select(newest.c.tag, counted, sa.func.count()).select_from(joined).group_by(newest.c.tag)
+
+
+def _month(period: int) -> str:
+    return f"{period // 100:04}-{period % 100:02}"
+
+
+def _told(counts: Mapping[str, Counter[str]], *, more: bool = False, more_tags: bool = False) -> dict[str, list[Value]]:
+    return {name: _values(name, counts.get(name, {}), more=more or (more_tags and name == "tag")) for name in FACETS}
+
+
+def _values(name: str, counts: Mapping[str, int], *, more: bool) -> list[Value]:
+    by_time = name in {"year", "month"}
+    ordered = sorted(counts, reverse=True) if by_time else sorted(counts, key=lambda value: (-counts[value], value))
+    return [Value(value, min(counts[value], COUNTED), more or counts[value] > COUNTED) for value in ordered[:_VALUES]]
