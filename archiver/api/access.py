@@ -31,12 +31,13 @@ class SignedIn(Protocol):
         """Who it is. Raises `NotSignedIn`, `NotAllowed`, `HubUnavailable`."""
 
 
-def _archive(request: Request) -> Archive:
+# Nothing to wait for: being `async` spares a change of threads, for each of which a request under load waits.
+async def _archive(request: Request) -> Archive:
     archive: Archive = request.app.state.archive
     return archive
 
 
-def _hub(request: Request) -> Hub:
+async def _hub(request: Request) -> Hub:
     hub: Hub = request.app.state.hub
     return hub
 

@@ -66,7 +66,9 @@ class Counting(Searching):
             sa.select(sa.literal(column.name), sa.cast(cell.c[column.name], sa.Text), sa.func.sum(cell.c.n)).group_by(cell.c[column.name])
             for column in columns
         ]
-        tags = sa.select(sa.literal("tag"), t.tag.c.tag, sa.func.count()).join_from(fitting, t.tag, fitting.c.id == t.tag.c.dataset_id)
+        tags = sa.select(sa.literal("tag"), t.tag.c.tag, sa.func.count()).join_from(
+            fitting, t.tag, t.tag.c.dataset_id == fitting.c.id + 0
+        )  # led by what fits
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for name, value, n in self.connection.execute(sa.union_all(*each, tags.group_by(t.tag.c.tag))):
             if name == "month":

@@ -139,6 +139,15 @@ class Narrowing(Base):
             self._totals[alone] = int(self.connection.execute(counting).scalar_one())
         return self._totals[alone]
 
+    def _until_newest(self, query: Query) -> Query:
+        """The same, with an end at the last month that has any: what is newer is not gone through."""
+        period = self._tallied(query, months=True).c.period
+        newest = self.connection.execute(sa.select(period).order_by(period.desc()).limit(1)).scalar()
+        if newest is None or newest // 100 >= _NEVER - 1:
+            return query
+        after = datetime(newest // 100 + newest % 100 // 12, newest % 100 % 12 + 1, 1, tzinfo=UTC)
+        return query if query.until is not None and query.until < after else replace(query, until=after)
+
     def _tallied(self, query: Query, *, months: bool = False) -> sa.Subquery:
         """Datasets that fit the columns, name aside, as counts by kind and year (`months`: and month)."""
         fits = [] if query.projects is None else [self._among(_N.project, query.projects)]

@@ -24,6 +24,7 @@ from archiver.ledger.indexing import fold, line_of
 from archiver.ledger.narrowing import Condition, Measured, Narrowing, Query
 
 _FEW = 20_000  # looked at one by one, or fetched and sorted
+_FETCHED = 1_000  # of the newest by columns alone: more are met soon by going through all
 _MANY = 10_000  # of one number's range: found sooner by going through all
 _NEWEST = 4_000  # looked at before an index that gives no order
 _LOOKED_THROUGH = 500  # names, for those that look like one
@@ -120,9 +121,10 @@ class Searching(Narrowing):
         column, down = _ORDERS[sort]
         after = _after(column, cursor, down=down)
         if not late(query):
-            few = self._few(query)
-            select = sa.select(_D.id).where(*self._columns(query, led=few), *after)
-            return self._ids(select, column, limit, down=down, fetched=few)
+            fetched = self._total(query) < (_FETCHED if sort is Sort.NEWEST else _FEW)
+            asked = query if fetched or sort is not Sort.NEWEST else self._until_newest(query)
+            select = sa.select(_D.id).where(*self._columns(asked, led=fetched), *after)
+            return self._ids(select, column, limit, down=down, fetched=fetched)
         if self._few(query):
             select = self._checked(sa.select(_D.id).where(*self._columns(query), *after), query)
             return self._ids(select, column, limit, down=down, fetched=True)

@@ -114,6 +114,7 @@ def opening(server: Server) -> None:
             times.append((time.perf_counter() - begun) * 1000)
         return f"{statistics.median(times):.0f} / {max(times):.0f} ms"
 
+    server.connect()
     print(f"  opened, median / slowest of 20: neve.catalog() {took(lambda: neve.catalog(url=url, token=token))}", end="")
     print(f", and shown {took(lambda: neve.catalog(url=url, token=token)._repr_html_())}", end="")
     widget = took(

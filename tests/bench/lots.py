@@ -34,11 +34,11 @@ def project(number: int) -> str:
     return f"project-{number:03d}"
 
 
-def datasets(count: int) -> Iterator[dict[str, Any]]:
+def datasets(count: int, projects: int = PROJECTS) -> Iterator[dict[str, Any]]:
     """Rows of the ledger: each project measures at two instruments in some of its years; the newest are hot, the oldest deep."""
     dice = random.Random(5)
     for number in range(1, count + 1):
-        of = dice.randrange(PROJECTS)
+        of = dice.randrange(projects)
         instrument = (of * 7 + dice.randrange(2)) % len(INSTRUMENTS)
         when = NOW - timedelta(days=365.25 * YEARS * (1 - number / count), minutes=dice.randrange(600))
         age = NOW - when
@@ -66,11 +66,11 @@ def datasets(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def fill(ledger: Ledger, count: int) -> None:
+def fill(ledger: Ledger, count: int, projects: int = PROJECTS) -> None:
     """By plain SQL: a fixture, no use of the ledger."""
     ledger.upgrade()
     with ledger.begin() as tx:
-        for number in range(PROJECTS):
+        for number in range(projects):
             tx.add_project(project(number), "")
         for instrument in INSTRUMENTS:
             tx.add_instrument(instrument, "")
@@ -80,9 +80,9 @@ def fill(ledger: Ledger, count: int) -> None:
             tx.connection.exec_driver_sql("PRAGMA cache_size=-400000")
         else:
             tx.connection.exec_driver_sql("DROP INDEX ix_search_words")
-        fields = [{"project": project(n), "name": f} for n in range(PROJECTS) for f in ("sample.name", "user", "energy_kev", "temperature")]
+        fields = [{"project": project(n), "name": f} for n in range(projects) for f in ("sample.name", "user", "energy_kev", "temperature")]
         tx.connection.execute(sa.insert(t.field), fields)
-        for row in datasets(count):
+        for row in datasets(count, projects):
             rows.append(row)
             if len(rows) == EACH or row["id"] == count:
                 write(tx.connection, rows, dice)

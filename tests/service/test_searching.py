@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from bench import lots
 from fixtures.postgres import Postgres
 
 from archiver.ledger import Ledger, Transaction, counting, searching
@@ -323,10 +325,78 @@ def test_the_index_follows_every_change(changing: Ledger):
             tx.connection.exec_driver_sql("SELECT count(*) FROM search_fts WHERE search_fts MATCH '\"all\"'").scalar_one()
 
 
-def test_sqlite_goes_by_the_indexes(ledger: Ledger):
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """Of 4,000 datasets in 5 projects."""
+    made = Ledger(_url(request, tmp_path_factory.mktemp("large")), lambda: lots.NOW)
+    lots.fill(made, 4000, 5)
+    yield made
+    made.dispose()
+
+
+def rows_touched(ledger: Ledger, ask: Callable[[Transaction], object]) -> float:
+    """By all statements of a question: on PostgreSQL those that its plans have read or passed over; on SQLite steps of its machine, as parts of those
+    that grouping all datasets takes."""
+    with ledger.read() as tx:
+        if ledger.url.get_backend_name() == "sqlite":
+            raw, steps = tx.connection.connection.driver_connection, [0]
+
+            def step() -> None:
+                steps[0] += 1
+
+            raw.set_progress_handler(step, 10)  # type: ignore[union-attr]
+            tx.connection.exec_driver_sql("SELECT instrument, tier, format, month / 100, count(*) FROM dataset GROUP BY 1, 2, 3, 4").all()
+            every, steps[0] = steps[0], 0
+            ask(tx)
+            raw.set_progress_handler(None, 0)  # type: ignore[union-attr]
+            return 4000 * steps[0] / every
+        for way in ("seqscan", "hashjoin", "mergejoin"):  # right for a table as small as this
+            tx.connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
+        said: list[tuple[str, Any]] = []
+
+        def note(_conn: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+            said.append((statement, parameters))
+
+        sa.event.listen(ledger.engine, "before_cursor_execute", note)
+        try:
+            ask(tx)
+        finally:
+            sa.event.remove(ledger.engine, "before_cursor_execute", note)
+        plans = [tx.connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {s}", p).scalar_one()[0]["Plan"] for s, p in said]
+
+    def read(plan: dict[str, Any]) -> float:
+        own = 0 if "Scan" not in plan["Node Type"] or plan["Node Type"] in {"CTE Scan", "Subquery Scan"} else plan["Actual Rows"]
+        passed = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+        return (own + passed) * plan["Actual Loops"] + sum(read(part) for part in plan.get("Plans", ()))
+
+    return sum(read(plan) for plan in plans)
+
+
+def test_no_question_reads_all_datasets(large: Ledger, monkeypatch: pytest.MonkeyPatch):
+    """Whatever fits, a page, a count and facets read no more rows than they need: here a third of all at the most."""
+    for module, name, limit in ((counting, "COUNTED", 60), (counting, "_TAGGED", 40), (searching, "_FEW", 40), (searching, "_NEWEST", 400)):
+        monkeypatch.setattr(module, name, limit)
+    monkeypatch.setattr(searching, "_FETCHED", 40)
+    mine, word = tuple(lots.project(n) for n in range(4)), lots.INSTRUMENTS[0]
+    year = {"since": lots.NOW - timedelta(days=900), "until": lots.NOW - timedelta(days=500)}
+    touched = {}
+    for projects in (None, mine):
+        for query in (Query(projects), Query(projects, tier="deep"), Query(projects, instrument=word), Query(projects, **year)):  # type: ignore[arg-type]
+            touched |= {("page", query): rows_touched(large, lambda tx, q=query: tx.search(q, 20))}
+            touched |= {("count", query): rows_touched(large, lambda tx, q=query: tx.count(q))}
+            touched |= {("facets", query): rows_touched(large, lambda tx, q=query: tx.facets(q))}
+        query = Query(projects, text=word)
+        touched |= {("page", query): rows_touched(large, lambda tx, q=query: tx.search(q, 20))}
+        touched |= {("completion", query): rows_touched(large, lambda tx, p=projects: tx.complete("saxs-run000", p, 10))}
+    assert {question: rows for question, rows in touched.items() if rows > 4000 / 3} == {}
+
+
+def test_sqlite_goes_by_the_indexes(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
     """Plans read bounded rows: words by their index in the order of places, columns by one index that holds all of them."""
     if ledger.url.get_backend_name() != "sqlite":
-        pytest.skip("PostgreSQL's plans depend on what it has counted")
+        pytest.skip("PostgreSQL's plans depend on what it has counted: test_no_question_reads_all_datasets")
+    monkeypatch.setattr(searching, "_FEW", 0)
+    monkeypatch.setattr(searching, "_FETCHED", 0)
     plans = []
 
     def note(_conn: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
@@ -338,17 +408,16 @@ def test_sqlite_goes_by_the_indexes(ledger: Ledger):
         sa.event.listen(ledger.engine, "before_cursor_execute", note)
         try:
             with ledger.read() as tx:
-                tx._few = lambda *_: False  # type: ignore[method-assign]
                 tx._page(query, 50, None, Sort.NEWEST, **more)  # type: ignore[arg-type]
                 said = [tx.connection.exec_driver_sql("EXPLAIN QUERY PLAN " + s, p).all() for s, p in list(plans)]
         finally:
             sa.event.remove(ledger.engine, "before_cursor_execute", note)
         return "\n".join(row[3] for plan in said for row in plan)
 
-    by_words = asked(Query(text="silver", projects=["a", "b"]))
+    by_words = asked(Query(text="silver", projects=("snow", "empty")))
     assert "SCAN search_fts VIRTUAL TABLE INDEX" in by_words
     assert "TEMP B-TREE FOR ORDER BY" not in by_words
     assert "SCAN dataset\n" not in by_words + "\n"
-    walked = asked(Query(projects=["a", "b"], tier="hot"))
+    walked = asked(Query(projects=("snow", "empty"), tier="hot"))
     assert "USING COVERING INDEX ix_dataset_walk" in walked, walked
     assert "TEMP B-TREE FOR ORDER BY" not in walked
