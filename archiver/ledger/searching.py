@@ -26,8 +26,8 @@ from archiver.ledger.narrowing import Condition, Measured, Narrowing, Query
 _FEW = 20_000  # looked at one by one, or fetched and sorted
 _FETCHED = 1_000  # of the newest by columns alone: more are met soon by going through all
 _MANY = 10_000  # of one number's range: found sooner by going through all
-_NEWEST = 4_000  # looked at before an index that gives no order
 _LOOKED_THROUGH = 500  # names, for those that look like one
+_NEWEST = 2_000  # looked at before an index that gives no order
 _INDEXED = 3  # characters of a word that the indexes know
 
 Cursor = tuple[Any, int]
@@ -134,7 +134,7 @@ class Searching(Narrowing):
         # The first of them, in order, before an index that gives no order.
         first = sa.select(_D.id, column.label("sorted"), _D.place).where(*self._columns(query, led=False), *after)
         first = first.order_by(column.desc() if down else column, _D.id.desc() if down else _D.id).limit(_NEWEST)
-        window = first.cte("window").prefix_with("MATERIALIZED", dialect="postgresql")
+        window = first.subquery()
         checked = self._checked(sa.select(window.c.id), query, window.c.place, window.c.id)
         found = self._ids(checked, window.c.sorted, limit, down=down, number=window.c.id)
         if len(found) == limit:

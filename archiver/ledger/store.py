@@ -150,8 +150,10 @@ class Ledger:
         self.engine.dispose()
 
 
-# A host that does not answer is given up; one that vanished during a query is noticed within half a minute. No query of ours is worth compiling.
-_POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": "-c TimeZone=UTC -c jit=off"}
+# A host that does not answer is given up; one that vanished during a query is noticed within half a minute. No query of ours is worth compiling,
+# or helpers of its own, which many that ask at once do not have.
+_OPTIONS = "-c TimeZone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
+_POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": _OPTIONS}
 _IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
 
