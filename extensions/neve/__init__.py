@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from neve.preflight_check import Preflight, preflight
     from neve.publishing import NotPublished, publish
     from neve.readers import DatasetReader
-    from neve.remarks import Listing, comment, comments, ls, tag
+    from neve.remarks import Listing, comment, comments, lineage, ls, tag
     from neve.restores import Restoration, quote, restore
     from neve.webhooks import AlreadySeen, WrongSignature, verify_webhook
     from neve.widget import RestoreButton, restore_button
@@ -59,6 +59,7 @@ _HOME_OF = {
     "Listing": "remarks",
     "comment": "remarks",
     "comments": "remarks",
+    "lineage": "remarks",
     "ls": "remarks",
     "tag": "remarks",
     "Ambiguous": "errors",
@@ -142,6 +143,7 @@ __all__ = [
     "end_hold",
     "hold",
     "holds",
+    "lineage",
     "ls",
     "notices",
     "preflight",

@@ -17,7 +17,7 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 
 from neve import records
-from neve.errors import Ambiguous, NotConfigured, NotFound, NotSignedIn, ServiceUnavailable, WrongUse, from_problem
+from neve.errors import Ambiguous, NeveError, NotConfigured, NotFound, NotSignedIn, ServiceUnavailable, WrongUse, from_problem
 
 if TYPE_CHECKING:
     from neve.send.patience import Patience
@@ -96,10 +96,21 @@ class Client:
             self._send(method, path, params=dict(query or {}), json=body) if body is not None else self._send(method, path, params=dict(query or {}))
         )
 
+    def catalog_file(self) -> bytes:
+        """`catalog.yaml`, the catalog as a file for intake."""
+        response = self._exchange("GET", "catalog.yaml", headers={"Accept": "application/yaml"})
+        if response.is_success and _kind(response) == "application/yaml":
+            return response.content
+        raise self._refusal(response, _json_of(response))
+
     def page(self, filters: Mapping[str, str], limit: int = 50, cursor: str | None = None) -> records.Page:
         """One page of datasets, newest first. `filters`: q, name, project, instrument, tier, state, from, to."""
         params = {**filters, "limit": str(limit)} | ({"cursor": cursor} if cursor else {})
-        return self._parsed(records.page, self._send("GET", "datasets", params=params))
+        return self.page_of(self._send("GET", "datasets", params=params))
+
+    def page_of(self, answer: Any) -> records.Page:
+        """A page that was asked for as it is, by `ask`."""
+        return self._parsed(records.page, answer)
 
     def datasets(self, filters: Mapping[str, str], page_size: int = _PAGE) -> Iterator[records.Dataset]:
         """All datasets that fit, fetched page by page as they are asked for."""
@@ -162,6 +173,10 @@ class Client:
         answer = self._send("GET", f"datasets/{dataset_id}/comments", params={"limit": str(_PAGE)})
         return self._parsed(lambda answer: [records.comment(item) for item in answer["items"]], answer)
 
+    def lineage(self, dataset_id: int) -> records.Lineage:
+        """What a dataset was made of, and what was made of it."""
+        return self._parsed(records.lineage, self._send("GET", f"datasets/{dataset_id}/lineage"))
+
     # Restores and keys
 
     def restore(self, restore_id: int) -> records.Restore:
@@ -223,25 +238,27 @@ class Client:
     # How it is done
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
+        response = self._exchange(method, path, **options)
+        answer = _json_of(response)
+        if response.is_success and answer is not None:
+            return answer
+        raise self._refusal(response, answer)
+
+    def _exchange(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **options)
+            return self._http.request(method, path, **options)
         except httpx.TimeoutException:
             raise ServiceUnavailable(f"The archiver at {self.url} did not answer within {self._timeout_s:g} s.", _AGAIN) from None
         except httpx.HTTPError as error:
             raise ServiceUnavailable(f"The archiver at {self.url} cannot be reached ({error or type(error).__name__}).", _AGAIN) from None
-        kind = response.headers.get("content-type", "").partition(";")[0].strip()
-        try:
-            answer = response.json() if kind in {"application/json", "application/problem+json"} else None
-        except ValueError:
-            answer = None
-        if response.is_success and answer is not None:
-            return answer
+
+    def _refusal(self, response: httpx.Response, answer: Any) -> NeveError:
         if not response.is_success and isinstance(answer, dict) and "code" in answer:
-            raise from_problem(response.status_code, answer)
+            return from_problem(response.status_code, answer)
         if response.status_code == 401:
-            raise NotSignedIn("Your sign-in is not known any more.", "Stop your server in the hub's control panel and start it again.")
+            return NotSignedIn("Your sign-in is not known any more.", "Stop your server in the hub's control panel and start it again.")
         # Neither an answer nor a refusal of the archiver: a proxy that lost its route, a page of something else at this address.
-        raise ServiceUnavailable(f"What answers at {self.url} is not the archiver (status {response.status_code}).", _AGAIN)
+        return ServiceUnavailable(f"What answers at {self.url} is not the archiver (status {response.status_code}).", _AGAIN)
 
     def _parsed(self, parse: Callable[[Any], T], answer: Any) -> T:
         try:
@@ -269,6 +286,20 @@ class Client:
             if close:
                 return list(dict.fromkeys(known[match] for match in close))[:3]
         return []
+
+
+def _json_of(response: httpx.Response) -> Any:
+    """What it says, if it is the archiver's JSON."""
+    if _kind(response) not in {"application/json", "application/problem+json"}:
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip()
 
 
 def checked_url(url: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from html import escape
 from typing import Any, TypeVar
 
 from neve.wording import duration_text, size_text
@@ -239,6 +240,61 @@ class Comment:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """A dataset of a family."""
+
+    id: int
+    full_name: str
+    project: str
+    title: str | None
+    state: str
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a dataset was made of (`ancestors`) and what was made of it (`descendants`), nearest first, as far as you may see.
+
+    `edges`: (a dataset's id, the id of what it was made of). `cut`: there are more than are told."""
+
+    dataset: Relative
+    ancestors: tuple[Relative, ...]
+    descendants: tuple[Relative, ...]
+    edges: tuple[tuple[int, int], ...]
+    cut: bool
+
+    def lines(self) -> list[tuple[int, str]]:
+        """The family as (depth, words); who comes a second time is named only."""
+        known = {one.id: one for one in (self.dataset, *self.ancestors, *self.descendants)}
+        told = [(0, _named(self.dataset))]
+        for words, near in (
+            ("made of", {child: [parent for c, parent in self.edges if c == child] for child, _ in self.edges}),
+            ("made into", {parent: [child for child, p in self.edges if p == parent] for _, parent in self.edges}),
+        ):
+            seen = {self.dataset.id}
+            ahead = [(2, number) for number in near.get(self.dataset.id, [])]
+            told += [(1, words if ahead else f"{words}: nothing that is known here")]
+            while ahead:
+                depth, number = ahead.pop(0)
+                told.append((depth, f"{known[number].full_name} (see above)" if number in seen else _named(known[number])))
+                if number not in seen:
+                    ahead = [*((depth + 1, further) for further in near.get(number, [])), *ahead]
+                seen.add(number)
+        return [*told, (1, "… and more, which is not told here")] if self.cut else told
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{'  ' * depth}{words}" for depth, words in self.lines())
+
+    def _repr_html_(self) -> str:
+        rows = (f'<div style="padding-left:{2 * depth}em">{escape(words)}</div>' for depth, words in self.lines())
+        return f'<div style="text-align:left">{"".join(rows)}</div>'
+
+
+def _named(one: Relative) -> str:
+    said = f"{one.full_name} in {one.project}" + (f": {one.title}" if one.title else "")
+    return f"{said} (erased)" if one.state == "erased" else said
+
+
+@dataclass(frozen=True)
 class Page:
     """One page of datasets, newest first. `total` counts what fits, up to 10,000; `total_more`: there are more than that."""
 
@@ -325,6 +381,12 @@ def page(data: Mapping[str, Any]) -> Page:
 def link(data: Mapping[str, Any]) -> Link:
     first = 0 if data["range"] is None else int(data["range"].removeprefix("bytes=").partition("-")[0])
     return _build(Link, data, offset_bytes=first)
+
+
+def lineage(data: Mapping[str, Any]) -> Lineage:
+    ancestors, descendants = (tuple(_build(Relative, one) for one in data[side]) for side in ("ancestors", "descendants"))
+    edges = tuple((edge["dataset_id"], edge["derived_from_id"]) for edge in data["edges"])
+    return Lineage(_build(Relative, data["dataset"]), ancestors, descendants, edges, data["cut"])
 
 
 def comment(data: Mapping[str, Any]) -> Comment:

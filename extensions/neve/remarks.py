@@ -1,4 +1,4 @@
-"""What people say of datasets: tags and comments; and looking at what is in one.
+"""What people say of datasets: tags, comments, what they were made of; and looking at what is in one.
 
 Law: the state lives on the server, beside the data; every member of the project sees it, and its history says who.
 This module has none of its functions' names: importing it would put it in their place.
@@ -35,6 +35,14 @@ def comments(name: str, *, url: str | None = None, token: str | None = None) -> 
     """What people say of a dataset, oldest first."""
     client = connect(url, token)
     return client.comments(client.find(name).id)
+
+
+def lineage(name: str, *, url: str | None = None, token: str | None = None) -> records.Lineage:
+    """What a dataset was made of and what was made of it, as far as you may see.
+
+    Raises NotFound (with the nearest names), Ambiguous."""
+    client = connect(url, token)
+    return client.lineage(client.find(name).id)
 
 
 class Listing(list[records.File]):

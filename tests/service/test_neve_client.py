@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -238,3 +241,63 @@ def test_command_line(alice):
         [Path(sys.executable).with_name("neve"), "status", "saxs/hot-1", "--json"], capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(done.stdout)["tier"] == "hot"
+
+
+# For intake, in a process where nobody imports neve
+
+INTAKE = """
+import sys
+import intake
+
+cat = intake.open_catalog("neve://catalog.yaml")
+print(list(cat), "neve.readers" in sys.modules)
+print(repr(cat), cat.user_parameters, cat.to_dict())
+cat.to_yaml_file("saved.yaml")
+everything = cat["neve"].read()
+print(type(everything).__module__, "saxs/run-1" in everything)
+print(everything["saxs/hot-1"].info.size_bytes > 0, repr(everything["saxs/hot-1"]))
+print(intake.open_catalog("saved.yaml")["neve"].read()["saxs/hot-1"].name)
+"""
+
+
+def in_another_process(code: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_intake_alone_opens_what_is_served(served: Served, tmp_path: Path):
+    token = "token-of-alice"
+    done = in_another_process(INTAKE, tmp_path, NEVE_API_URL=served.url, JUPYTERHUB_API_TOKEN=token)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "['neve'] False"  # one entry, and opening it reads no dataset
+    assert "neve.intake_catalog True" in lines
+    assert lines[-1] == "saxs/hot-1"
+    assert token not in done.stdout + done.stderr + (tmp_path / "saved.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"JUPYTERHUB_API_TOKEN": "unknown"}, "NotSignedIn"),
+        ({"JUPYTERHUB_API_TOKEN": ""}, "NotSignedIn: There is no token"),
+        ({"NEVE_API_URL": ""}, "NotConfigured"),
+    ],
+)
+def test_intake_is_told_why_not(served: Served, tmp_path: Path, env, said):
+    code = "import intake; intake.open_catalog('neve://catalog.yaml')"
+    done = in_another_process(code, tmp_path, **{"NEVE_API_URL": served.url, "JUPYTERHUB_API_TOKEN": "token-of-alice", **env})
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_there_is_no_other_file_and_no_way_to_write(alice):
+    import fsspec
+
+    files = fsspec.filesystem("neve")
+    assert files.ls("") == [{"name": "catalog.yaml", "size": None, "type": "file"}]
+    with pytest.raises(FileNotFoundError, match=r"only neve://catalog\.yaml"):
+        files.open("neve://secrets.yaml")
+    with pytest.raises(WrongUse, match="not written to"):
+        files.open("neve://catalog.yaml", "wb")

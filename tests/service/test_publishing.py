@@ -41,8 +41,12 @@ def test_a_result_is_found_read_and_taken_home(lab: Door, tmp_path: Path):
     seen = made.info
     assert (seen.full_name, seen.project, seen.state, seen.title, seen.file_count) == ("results/fit", "snow", "closed", "Fit of the edge", 1)
     assert [item.full_name for item in neve_client.connect().datasets({"q": "edge"})] == ["results/fit"]
-    family = neve_client.connect().ask("GET", f"datasets/{seen.id}/lineage")
-    assert [one["full_name"] for one in family["ancestors"]] == ["saxs/raw"]
+    family = neve.lineage("results/fit")
+    assert [one.full_name for one in family.ancestors] == ["saxs/raw"]
+    assert repr(family).splitlines() == [
+        "results/fit in snow: Fit of the edge", "  made of", "    saxs/raw in snow", "  made into: nothing that is known here",
+    ]  # fmt: skip
+    assert repr(neve.lineage("raw")).endswith("  made into\n    results/fit in snow: Fit of the edge")
     done = neve.download("fit", tmp_path / "home")
     assert (done.failed, (tmp_path / "home" / "fit" / "fit.csv").read_text()) == ({}, TABLE)
 

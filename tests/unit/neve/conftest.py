@@ -43,6 +43,7 @@ class Api:
         self.holds, self.notices = [], []
         self.previews: dict[int, str] = {}
         self.comments: list[dict] = []
+        self.edges: list[tuple[int, int]] = []
         self.ranges: dict[int, str] = {}  # of files that stand in a bundle
         self.links_at_once, self.link_life = 2, 600
         self.seen: list[tuple[str, str]] = []
@@ -185,7 +186,8 @@ class Api:
             case "GET", ["datasets", "facets"]:
                 items = self.page({**query, "limit": "9999", "cursor": "0"})["items"]
                 counts = {name: Counter(str(item[name]) for item in items if item[name]) for name in ("project", "instrument", "tier", "format")}
-                counts |= {"tag": Counter(tag for item in items for tag in item["tags"]), "year": Counter(item["acquired_at"][:4] for item in items)}
+                counts |= {"tag": Counter(tag for item in items for tag in item["tags"])}
+                counts |= {"year": Counter(item["acquired_at"][:4] for item in items), "month": Counter(item["acquired_at"][:7] for item in items)}
                 return 200, {name: [{"value": v, "count": n, "more": False} for v, n in found.most_common()] for name, found in counts.items()}
             case "PATCH", ["datasets", number]:
                 tags = self.datasets[int(number)]["tags"]
@@ -198,6 +200,8 @@ class Api:
                 return 201, self.comments[-1]
             case "GET", ["datasets", number, "comments"]:
                 return 200, {"items": [one for one in self.comments if one["dataset_id"] == int(number)], "next_cursor": None}
+            case "GET", ["datasets", number, "lineage"]:
+                return 200, self.family(int(number))
             case "GET", ["datasets", number, "links"]:
                 return self.links(int(number), query)
             case "GET", ["files", number, "preview"]:
@@ -275,6 +279,25 @@ class Api:
             for file in files[start : start + limit]
         ]  # fmt: skip
         return 200, {"items": items, "next_cursor": str(start + limit) if start + limit < len(files) else None}
+
+    def family(self, number):
+        """As far as `edges` go: (dataset, what it was made of)."""
+
+        def side(near, far):
+            found, front = [], [number]
+            while front:
+                front = [edge[far] for edge in self.edges if edge[near] in front and edge[far] not in found]
+                found += dict.fromkeys(front)
+            return found
+
+        def told(one):
+            return {name: self.datasets[one][name] for name in ("id", "full_name", "project", "title", "state")}
+
+        up, down = side(0, 1), side(1, 0)
+        edges = [{"dataset_id": c, "derived_from_id": p} for c, p in self.edges if {c, p} <= {number, *up, *down}]
+        return {
+            "dataset": told(number), "ancestors": [told(one) for one in up], "descendants": [told(one) for one in down], "edges": edges, "cut": False,
+        }  # fmt: skip
 
     def link(self, number, file):
         copy = next(copy for copy in file["copies"] if copy["tier"] in self.buckets)

@@ -53,3 +53,26 @@ def test_more_than_are_counted(lab, monkeypatch):
     monkeypatch.setattr(lab, "page", lambda query: {**page(query), "total_more": True})
     assert "more than 1 dataset" in repr(neve.catalog())
     assert len(neve.catalog()) == 1
+
+
+def test_lineage_names_each_once_and_is_escaped(as_notebook):
+    numbers = [as_notebook.add(name, {"f.h5": (b"x", "nexus")}, ["hot"]) for name in ("saxs/raw", "xas/dark", "results/mean", "results/fit")]
+    raw, dark, mean, fit = numbers
+    as_notebook.datasets[fit]["title"] = "<b>Fit</b>"
+    as_notebook.datasets[dark]["state"] = "erased"
+    as_notebook.edges = [(mean, raw), (mean, dark), (fit, mean), (fit, raw)]
+    family = neve.lineage("fit")
+    assert repr(family).splitlines() == [
+        "results/fit in p1: <b>Fit</b>",
+        "  made of",
+        "    results/mean in p1",
+        "      saxs/raw in p1",
+        "      xas/dark in p1 (erased)",
+        "    saxs/raw (see above)",
+        "  made into: nothing that is known here",
+    ]
+    assert "<b>" not in family._repr_html_()
+    assert "&lt;b&gt;Fit" in family._repr_html_()
+    assert [one.full_name for one in neve.lineage("raw").descendants] == ["results/mean", "results/fit"]
+    with pytest.raises(NotFound, match="Did you mean"):
+        neve.lineage("fi")
