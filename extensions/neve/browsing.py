@@ -18,7 +18,8 @@ import traitlets
 
 from neve.client import Client, connect
 from neve.errors import NeveError, WrongUse
-from neve.intake_catalog import NeveCatalog
+from neve.intake_catalog import page_html, page_text
+from neve.still import Still
 
 _STATIC = Path(__file__).parent / "static"
 _AT_ONCE = 4
@@ -48,19 +49,21 @@ class Browser(anywidget.AnyWidget):
     first = traitlets.Dict(allow_none=True).tag(sync=True)  # what is shown at once, and in a saved notebook
     filters = traitlets.Dict().tag(sync=True)
     selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    mark = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, client: Client, filters: dict[str, str]) -> None:
         self._client = client
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="neve browse")
-        first, self._trouble = None, ""
         try:
             first = client.ask("GET", "datasets", {**filters, "limit": _FIRST})
+            self._last = self._told(first, filters)
         except NeveError as error:
-            self._trouble = str(error)  # the browser asks again, and shows what it is told then
-        super().__init__(texts=json.loads((_STATIC / "browse.texts.json").read_text()), first=first, filters=filters)
-        self.mark = str(self.model_id)
+            first, self._last = None, _trouble(error)  # the browser asks again, and shows what it is told then
+        super().__init__(texts=json.loads((_STATIC / "browse.texts.json").read_text("utf-8")), first=first, filters=filters)
+        self._still = Still(str(self.model_id))
         self.on_msg(self._on_message)
+
+    def __repr__(self) -> str:
+        return f"<Névé's catalog to browse: {len(self.selected)} selected; shown in a notebook that runs>"
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if isinstance(content, dict) and isinstance(content.get("ask"), int):
@@ -72,7 +75,21 @@ class Browser(anywidget.AnyWidget):
             said: dict[str, Any] = {"answer": self._request(asked)}
         except NeveError as error:
             said = {"problem": {"code": error.code, "detail": error.detail, "next_step": error.next_step}}
+        except Exception as error:  # noqa: BLE001 - nobody reads a worker thread's traceback, and the browser waits
+            detail = f"neve could not ask that ({type(error).__name__}: {error})."
+            said = {"problem": {"code": "failed", "detail": detail, "next_step": "Run the cell again."}}
         self.send({"to": asked["ask"], **said})
+        if asked.get("shown") and "answer" in said:
+            try:
+                self._last = self._told(said["answer"], dict(self.filters))
+            except NeveError as error:
+                self._last = _trouble(error)
+            self._still.change(*self._last)
+
+    def _told(self, answer: Any, filters: dict[str, str]) -> tuple[str, str]:
+        """A page of the list for readers without a kernel."""
+        page = self._client.page_of(answer)
+        return page_html(page, filters, "run the cell to see them"), page_text(page, filters)
 
     def _request(self, asked: dict[str, Any]) -> Any:
         method, path = str(asked.get("method")), str(asked.get("path"))
@@ -86,11 +103,12 @@ class Browser(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, and for readers that have no kernel a table in its place."""
-        from IPython.display import HTML, display  # noqa: PLC0415 - only in notebooks
-
-        still = NeveCatalog(self._client, dict(self.filters))._repr_html_() if self._trouble == "" else f"<p>{escape(self._trouble)}</p>"
-        display(HTML(f'<div data-neve-still="{self.mark}">{still}</div>'))  # type: ignore[no-untyped-call]
+        self._still.show(*self._last)
         return super()._repr_mimebundle_(**kwargs)
+
+
+def _trouble(error: NeveError) -> tuple[str, str]:
+    return f"<p>{escape(str(error))}</p>", str(error)
 
 
 def browse(text: str = "", *, url: str | None = None, token: str | None = None, **narrowed: str) -> Browser:

@@ -174,21 +174,11 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         page = self._first_page()
-        if isinstance(page, NeveError):
-            return f"<Névé catalog at {self._client.url}: {page}>"
-        head = f"<Névé catalog{self._narrowed()}: {_counted(page)}>"
-        lines = [f"  {'  '.join(_row(item))}" for item in page.items]
-        more = page.total - len(page.items)
-        return "\n".join([head, *lines, *([f"  … and {more} more"] if more > 0 else [])])
+        return f"<Névé catalog at {self._client.url}: {page}>" if isinstance(page, NeveError) else page_text(page, self._filters)
 
     def _repr_html_(self) -> str:
         page = self._first_page()
-        if isinstance(page, NeveError):
-            return f"<p>{html.escape(str(page))}</p>"
-        more = page.total - len(page.items)
-        caption = f"Névé catalog{self._narrowed()}: {_counted(page)}"
-        foot = f"<p>… and {more} more: narrow them with <code>.search(…)</code></p>" if more > 0 else ""
-        return table_html(caption, ("Dataset", "Measured", "Size", "Where", "Title"), [_row(item) for item in page.items]) + foot
+        return f"<p>{html.escape(str(page))}</p>" if isinstance(page, NeveError) else page_html(page, self._filters, "narrow them with .search(…)")
 
     def _first_page(self) -> records.Page | NeveError:
         try:
@@ -198,9 +188,6 @@ class NeveCatalog(Catalog):  # type: ignore[misc]
 
     def _said(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self._filters.items())
-
-    def _narrowed(self) -> str:
-        return f" ({self._said()})" if self._filters else ""
 
 
 class CatalogReader(BaseReader):  # type: ignore[misc]
@@ -243,9 +230,25 @@ def _description(client: Client, dataset: records.Dataset) -> ReaderDescription:
     return entry
 
 
-def _counted(page: records.Page) -> str:
+def page_text(page: records.Page, filters: Mapping[str, str]) -> str:
+    """The first rows of what fits, as text."""
+    lines = [f"  {'  '.join(_row(item))}" for item in page.items[:SHOWN]]
+    more = page.total - len(lines)
+    return "\n".join([f"<{_head(page, filters)}>", *lines, *([f"  … and {more} more"] if more > 0 else [])])
+
+
+def page_html(page: records.Page, filters: Mapping[str, str], hint: str) -> str:
+    """The same as a table; `hint` says how the others are seen."""
+    rows = [_row(item) for item in page.items[:SHOWN]]
+    more = page.total - len(rows)
+    foot = f"<p>… and {more} more: {html.escape(hint)}</p>" if more > 0 else ""
+    return table_html(_head(page, filters), ("Dataset", "Measured", "Size", "Where", "Title"), rows) + foot
+
+
+def _head(page: records.Page, filters: Mapping[str, str]) -> str:
+    narrowed = ", ".join(f"{name} {value}" for name, value in filters.items() if value)
     more = "more than " if page.total_more else ""
-    return f"{more}{page.total} dataset{'' if page.total == 1 else 's'}"
+    return f"Névé catalog{f' ({narrowed})' if narrowed else ''}: {more}{page.total} dataset{'' if page.total == 1 else 's'}"
 
 
 def _row(item: records.Dataset) -> tuple[str, ...]:

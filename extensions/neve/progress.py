@@ -39,7 +39,8 @@ def fraction(state: records.Restore) -> float:
 def progress_display(dataset: str, *, shown: bool = True) -> Iterator[Show]:
     """Gives the function to call with each new state."""
     if shown and in_notebook():
-        yield _notebook_display(dataset)
+        with _notebook_display(dataset) as show:
+            yield show
     elif shown and sys.stderr.isatty():
         with _terminal_bar() as bar:
             task = bar.add_task(dataset, total=1.0, words="")
@@ -91,13 +92,14 @@ def _terminal_bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def _notebook_display(dataset: str) -> Show:
+@contextmanager
+def _notebook_display(dataset: str) -> Iterator[Show]:
     import ipywidgets  # noqa: PLC0415 - only in notebooks
     from IPython.display import display  # noqa: PLC0415
 
     bar = ipywidgets.FloatProgress(min=0.0, max=1.0, description="", layout={"width": "16em"})
     words = ipywidgets.Label(value=dataset)
-    display(ipywidgets.HBox([bar, words]))  # type: ignore[no-untyped-call]
+    shown = display(ipywidgets.HBox([bar, words]), display_id=True)  # type: ignore[no-untyped-call]
 
     def show(state: records.Restore) -> None:
         bar.value = fraction(state)
@@ -105,4 +107,9 @@ def _notebook_display(dataset: str) -> Show:
         # The clock is news in each turn: a kernel that says something is not taken for idle, so its server is not stopped while it waits.
         words.value = f"{dataset} · {progress_text(state)} · seen {datetime.now().astimezone():%H:%M:%S}"
 
-    return show
+    try:
+        yield show
+    finally:
+        # The last words stay as text: a saved notebook has no kernel that could draw a bar.
+        if shown is not None:
+            shown.update({"text/plain": words.value}, raw=True)

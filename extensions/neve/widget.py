@@ -8,6 +8,7 @@ it decides nothing. All words are in TEXTS.
 from __future__ import annotations
 
 import threading
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from neve.client import Client, connect
 from neve.errors import NeveError, ServiceUnavailable
 from neve.progress import fraction, progress_text
 from neve.restores import restore_dataset
+from neve.still import Still
 from neve.wording import duration_text, size_text, tier_text, time_text
 
 TEXTS = {
@@ -81,6 +83,7 @@ class RestoreButton(anywidget.AnyWidget):
         self._closed = threading.Event()
         self._worker: threading.Thread | None = None
         super().__init__(name=name, message=TEXTS["looking"], **_labels(name))
+        self._still = Still(str(self.model_id))
         self.on_msg(self._on_message)
         self._try(self._look)
 
@@ -102,6 +105,18 @@ class RestoreButton(anywidget.AnyWidget):
     def close(self) -> None:
         self._closed.set()
         super().close()
+
+    def __repr__(self) -> str:
+        words = [self.name, self.tier_text, self.size_text, self.message, *self.reasons, self.error]
+        return " · ".join(word for word in words if word)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The card, and for readers that have no kernel its words."""
+        self._still.show(*self._told())
+        return super()._repr_mimebundle_(**kwargs)
+
+    def _told(self) -> tuple[str, str]:
+        return f"<p>{escape(repr(self))}</p>", repr(self)
 
     # What the server says
 
@@ -173,6 +188,11 @@ class RestoreButton(anywidget.AnyWidget):
     def _say(self, state: str, message: str, button: str = "") -> None:
         self.state, self.message, self.button_text = state, message, button
 
+    def _keep(self) -> None:
+        """A saved notebook shows how it ended, not how it began; each word of progress would make the notebook unsaved again."""
+        if self.state not in {"asking", "running"}:
+            self._still.change(*self._told())
+
     def _try(self, act: Any) -> None:
         """Do it and follow what then runs; what goes wrong stands in the card as a sentence."""
         try:
@@ -181,6 +201,7 @@ class RestoreButton(anywidget.AnyWidget):
             with self.hold_sync():
                 self._say("error", "", TEXTS["retry"])
                 self.error = str(error)
+        self._keep()
         if self.state == "running" and threading.current_thread() is not self._worker:
             self._start(self._nothing)
 

@@ -7,11 +7,10 @@ The pictures of README.md are taken here: NEVE_TEST_PICTURES=images/pictures kee
 from __future__ import annotations
 
 import json
-import os
 import re
-from pathlib import Path
 
 import pytest
+from fixtures.chromium import take_picture
 from fixtures.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.fuse]
@@ -21,20 +20,6 @@ RUN_WITHIN_S = 300
 TIERS_WITHIN_S = 180
 RESTORED_WITHIN_S = 90
 NOTEBOOK = "Start here.ipynb"
-
-
-def take_picture(target, name: str, folder: Path) -> Path:
-    """Save a picture of a page or element in 128 colours: small enough for a repository."""
-    import io
-
-    from PIL import Image
-
-    folder = Path(os.environ.get("NEVE_TEST_PICTURES") or folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    with Image.open(io.BytesIO(target.screenshot())) as picture:
-        picture.convert("RGB").quantize(128).save(path, optimize=True)
-    return path
 
 
 def log_in(page, instance, user: str) -> None:

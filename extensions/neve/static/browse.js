@@ -1,14 +1,16 @@
 // The catalog to browse: search, facets, table, one dataset's pane, and bringing data back. One module for the notebook's widget and any page.
 //
-// `mount(el, {request, texts, lang, first, filters, onSelect, onFilters, onOpen, preview, page, content, download, signIn})` draws it; `preview(file)`,
+// `mount(el, {request, texts, lang, first, filters, onSelect, onFilters, onOpen, preview, page, content, download, signIn, inCell})` draws it; `preview(file)`,
 // `page(item)`, `content(file)` and `download({dataset, file})`, where there are any, give addresses of a file's picture, of a dataset's own page, of a
-// file's bytes and of the page that offers downloads; `signIn()` leads to a sign-in and back. `request(method, path, {query, body})` asks the archiver's API, by
-// whatever transport, and fails with {code, detail, next_step}. All that is true lives on the server; what is kept here can be lost at any time.
+// file's bytes and of the page that offers downloads; `signIn()` leads to a sign-in and back; `inCell`: long lists scroll in themselves, so that the next
+// cell is near. `request(method, path, {query, body, shown})` asks the archiver's API, by whatever transport, and fails with {code, detail, next_step};
+// `shown`: the answer is what the list shows from now on. All that is true lives on the server; what is kept here can be lost at any time.
 
 const PAGE = 50;
 const ASKED_AGAIN = new Set(["search", "page", "open", "quote"]); // what changes nothing may be asked for without anybody's pressing
 const FAILED = new Set(["denied", "failed"]);
 const FACETS = ["project", "instrument", "tier", "tag", "format", "year"];
+const LEVELS = ["project", "instrument", "month"]; // of the tree, above its datasets
 const SHOWN_VALUES = 8;
 const TYPING_MS = 250;
 const LOOK_MS = 2000;
@@ -44,13 +46,14 @@ function wording(texts, lang) {
   const { t, size } = speech((name) => texts[name][lang === "fr" ? 1 : 0], lang);
   const day = (iso) => new Date(iso).toLocaleDateString(lang, { dateStyle: "medium" });
   const minute = (iso) => new Date(iso).toLocaleString(lang, { dateStyle: "medium", timeStyle: "short" });
+  const month = (said) => new Date(`${said}-15T12:00:00Z`).toLocaleDateString(lang, { year: "numeric", month: "long", timeZone: "UTC" });
   const duration = (seconds) => {
     for (const [name, length] of [["days_long", 86400], ["hours", 3600]]) if (seconds > 1.5 * length || seconds === length) return t(name, { n: Math.ceil(seconds / length) });
     return t("minutes", { n: Math.max(1, Math.ceil(seconds / 60)) });
   };
   const tier = (name) => (name === null ? t("arriving") : name in texts ? t(name) : name);
   const where = (item) => (item.tier === "hot" && item.hot_until ? `${tier("hot")} ${t("until", { day: day(item.hot_until) })}` : tier(item.tier));
-  return { t, size, day, minute, duration, tier, where };
+  return { t, size, day, minute, month, duration, tier, where };
 }
 
 // Elements. Texts are set as text: nothing that a file or a person is called is ever read as markup.
@@ -72,10 +75,12 @@ const button = (text, onclick, attributes = {}) => element("button", { type: "bu
 
 export function mount(el, { request, texts, lang, first = null, filters = {}, ...rest }) {
   const { onSelect = () => {}, onFilters = () => {}, onOpen = () => {}, preview = null, page: pageOf = null, content = null, download = null, signIn = null } = rest;
+  const { inCell = false } = rest;
   const w = wording(texts, lang);
   const t = w.t;
   const asked = { ...filters };
   const chosen = new Map(); // full name → dataset
+  const grown = new Set(); // branches of the tree that are open
   let items = [];
   let cursor = null;
   let turn = 0; // of the search: an answer to an older one is not shown
@@ -98,6 +103,8 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
   const table = element("table", {}, element("thead", {}, element("tr", {}, element("td"), ...heads)), body);
   const near = element("p", { hidden: true });
   const more = button(t("more"), () => page(cursor), { class: "more", hidden: true });
+  const tree = element("ul", { class: "tree", hidden: true });
+  const asTree = button(t("as_tree"), () => turnTo(tree.hidden), { "aria-pressed": "false" });
   const bringAll = button(t("bring_selected"), () => ask([...chosen.keys()], bringAll), { hidden: true });
   const takeAll = element("a", { class: "as-button", hidden: true });
   const asking = element("section", { class: "asking", hidden: true, "aria-live": "polite" });
@@ -119,8 +126,9 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     element("label", {}, t("to"), until),
     button(t("clear"), clear),
   );
-  const list = element("div", { class: "list" }, element("div", { class: "above" }, status, bringAll, download === null ? "" : takeAll), near, asking, table, more);
-  const root = element("div", { class: "neve-browse", lang }, form, trouble, element("div", { class: "columns" }, facets, list, pane), restores);
+  const above = element("div", { class: "above" }, status, asTree, bringAll, download === null ? "" : takeAll);
+  const list = element("div", { class: "list" }, above, near, asking, element("div", { class: "rows" }, table, tree), more);
+  const root = element("div", { class: inCell ? "neve-browse in-cell" : "neve-browse", lang }, form, trouble, element("div", { class: "columns" }, facets, list, pane), restores);
   el.replaceChildren(root);
 
   q.addEventListener("input", () => {
@@ -128,6 +136,12 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     typing = setTimeout(search, TYPING_MS);
   });
   for (const field of [since, until]) field.addEventListener("change", search);
+  root.addEventListener("keydown", (event) => {
+    // JupyterLab takes Enter from the fields of a cell's output (their beforeinput), so that no form would be sent.
+    if (event.key !== "Enter" || event.isComposing || event.shiftKey || event.ctrlKey || event.metaKey || !(event.target instanceof HTMLInputElement)) return;
+    event.preventDefault();
+    event.target.form?.requestSubmit();
+  });
 
   // Asking, and what goes wrong: a sentence with its next step, and the way to try again.
 
@@ -185,13 +199,14 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     onFilters({ ...asked });
     root.setAttribute("aria-busy", "true");
     const [found, counts] = await Promise.all([
-      tried("search", () => request("GET", "datasets", { query: { ...query(), limit: PAGE } }), search),
+      tried("search", () => request("GET", "datasets", { query: { ...query(), limit: PAGE }, shown: true }), search),
       request("GET", "datasets/facets", { query: query() }).catch(() => null), // the table does without
     ]);
     if (mine !== turn || ended) return;
     root.removeAttribute("aria-busy");
     if (counts !== null) drawFacets(counts);
     if (found !== null) show(found, true);
+    if (!tree.hidden) grow(tree, 0, query());
   }
 
   async function page(after) {
@@ -206,8 +221,8 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     const rows = (anew ? items : found.items).map(row);
     if (anew) body.replaceChildren(...rows);
     else body.append(...rows);
-    table.hidden = items.length === 0;
-    more.hidden = cursor === null;
+    table.hidden = items.length === 0 || !tree.hidden;
+    more.hidden = cursor === null || !tree.hidden;
     const narrowed = Object.values(query()).length > 0;
     near.hidden = true;
     if (items.length === 0 && asked.q) likest(asked.q);
@@ -224,14 +239,19 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     near.hidden = false;
   }
 
-  function row(item) {
+  function tick(item) {
     const name = item.full_name;
     const box = element("input", { type: "checkbox", "aria-label": t("select", { name }), onchange: () => choose(item, box.checked) });
     box.checked = chosen.has(name);
+    return box;
+  }
+
+  function row(item) {
+    const name = item.full_name;
     return element(
       "tr",
       { "data-name": name },
-      element("td", {}, box),
+      element("td", {}, tick(item)),
       element("th", { scope: "row" }, button(name, () => open(item.id), { class: "link" })),
       element("td", {}, w.minute(item.acquired_at ?? item.received_at)),
       element("td", { class: "number" }, w.size(item.size_bytes)),
@@ -256,12 +276,69 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     onSelect([...chosen.keys()]);
   }
 
+  // The tree: project, instrument, month, datasets. A branch is asked for when it is opened, and its datasets page by page.
+
+  function turnTo(grows) {
+    tree.hidden = !grows;
+    asTree.setAttribute("aria-pressed", String(grows));
+    search();
+  }
+
+  async function grow(place, level, within) {
+    if (level === LEVELS.length) return leaves(place, within, null);
+    const mine = turn;
+    const counts = await tried("tree", () => request("GET", "datasets/facets", { query: within }), () => grow(place, level, within));
+    if (counts !== null && mine === turn && !ended) place.replaceChildren(...counts[LEVELS[level]].map((one) => branch(level, within, one)));
+  }
+
+  function branch(level, within, { value: said, count, more: atLeast }) {
+    const inner = element("ul");
+    const next = LEVELS[level] === "month" ? { ...within, ...monthOf(said, within) } : { ...within, [LEVELS[level]]: said };
+    const key = JSON.stringify([next.project, next.instrument, level === 2 ? said : ""]);
+    const label = LEVELS[level] === "month" ? w.month(said) : said;
+    const counted = element("span", { class: "quiet" }, ` ${count.toLocaleString(lang)}${atLeast ? "+" : ""}`);
+    const node = element("details", {}, element("summary", {}, label, counted), inner);
+    node.addEventListener("toggle", () => {
+      if (node.open) grown.add(key);
+      else grown.delete(key);
+      if (node.open && !inner.hasChildNodes()) grow(inner, level + 1, next);
+    });
+    node.open = grown.has(key);
+    return element("li", {}, node);
+  }
+
+  function monthOf(said, { from = "", to = "9" }) {
+    const [year, month] = said.split("-").map(Number);
+    const begins = `${said}-01T00:00:00Z`;
+    const ends = `${month === 12 ? `${year + 1}-01` : `${year}-${String(month + 1).padStart(2, "0")}`}-01T00:00:00Z`;
+    return { from: begins > from ? begins : from, to: ends < to ? ends : to };
+  }
+
+  async function leaves(place, within, after) {
+    const mine = turn;
+    const asks = { ...within, limit: PAGE, ...(after === null ? {} : { cursor: after }) };
+    const found = await tried("tree", () => request("GET", "datasets", { query: asks }), () => leaves(place, within, after));
+    if (found === null || mine !== turn || ended) return;
+    const next = found.next_cursor === null ? null : element("li", { class: "next" }, button(t("more"), () => leaves(place, within, found.next_cursor)));
+    const fresh = found.items.map((item) =>
+      element("li", {}, tick(item), button(item.full_name, () => open(item.id), { class: "link" }), element("span", { class: "quiet" }, w.size(item.size_bytes)), badge(item)),
+    );
+    place.querySelector(":scope > .next")?.remove();
+    place.append(...fresh, ...present([next]));
+    if (after !== null) fresh[0]?.querySelector("button").focus(); // the one that was pressed is gone
+  }
+
   // Facets
 
   function drawFacets(counts) {
+    // What is pressed stays to be pressed again, when nothing fits it any more.
+    const valuesOf = (name) => {
+      const values = counts[name] ?? [];
+      return asked[name] && !values.some((one) => one.value === asked[name]) ? [{ value: asked[name], count: 0, more: false }, ...values] : values;
+    };
     facets.replaceChildren(
-      ...FACETS.filter((name) => (counts[name] ?? []).length > 0).map((name) => {
-        const values = counts[name];
+      ...FACETS.filter((name) => valuesOf(name).length > 0).map((name) => {
+        const values = valuesOf(name);
         const rest = element("ul", { hidden: true }, ...values.slice(SHOWN_VALUES).map((one) => value(name, one)));
         const all = button(t("more"), () => ((rest.hidden = false), all.remove()), { class: "link" });
         const head = element("h3", {}, t(name));
@@ -307,6 +384,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     const here = item.readable !== "never" && item.file_count > 0;
     const take = download === null || !here ? null : element("a", { class: "as-button", href: download({ dataset: [item.id] }) }, t("take", { size: w.size(item.size_bytes) }));
     const takeSome = element("a", { class: "as-button", hidden: true });
+    const family = element("div");
     const seen = element("div", { class: "preview" });
     const parts = [
       element("h3", { id: `pane-${id}` }, item.full_name),
@@ -320,6 +398,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
       keep.form,
       said,
       tags,
+      family,
       seen,
       files,
       element("p", { class: "buttons" }, takeSome),
@@ -331,6 +410,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     pane.focus();
     onOpen(id);
     drawTags(item, tags);
+    drawFamily(id, family);
     const listed = await request("GET", `datasets/${id}/files`, { query: { limit: PAGE } }).catch(() => null);
     if (listed === null || ended) return;
     const picked = new Map();
@@ -363,7 +443,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     pane.hidden = true;
     onOpen(null);
     // The focus goes back to the row that opened it.
-    for (const line of body.rows) if (line.dataset.name === name) line.querySelector("th button").focus();
+    for (const line of list.querySelectorAll(".rows .link")) if (line.textContent === name && line.checkVisibility()) line.focus();
   }
 
   function metadata(said) {
@@ -374,6 +454,15 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
       return element("tr", {}, element("th", { scope: "row" }, name.replaceAll("_", " ")), element("td", {}, shown));
     });
     return element("details", { open: true }, element("summary", {}, t("metadata")), element("table", { class: "pairs" }, element("tbody", {}, ...rows)));
+  }
+
+  async function drawFamily(id, place) {
+    const found = await request("GET", `datasets/${id}/lineage`).catch(() => null); // its own page tells it, too
+    if (found === null || ended) return;
+    const near = (from, to) => found.edges.filter((edge) => edge[from] === id).map((edge) => edge[to]);
+    const named = (numbers) => [...found.ancestors, ...found.descendants].filter((one) => numbers.includes(one.id));
+    const line = (said, ones) => ones.length > 0 && element("p", {}, `${t(said)}: `, ...ones.flatMap((one) => [button(one.full_name, () => open(one.id), { class: "link" }), " "]));
+    place.replaceChildren(...[line("made_of", named(near("dataset_id", "derived_from_id"))), line("made_into", named(near("derived_from_id", "dataset_id")))].filter(Boolean));
   }
 
   function drawTags(item, place) {
@@ -493,11 +582,11 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
   function restoreLine(one) {
     const runs = RUNNING.has(one.state);
     const bar = element("progress", { max: String(Math.max(1, one.bytes_total)), "aria-label": t("progress", { name: one.dataset }), hidden: !runs });
-    bar.value = one.bytes_ready;
+    if (one.bytes_ready > 0) bar.value = one.bytes_ready; // until the first byte is there it moves, and tells no amount
     if (FAILED.has(one.state)) return element("li", { class: "bad" }, element("strong", {}, one.dataset), ` ${t(`state_${one.state}`)}: `, element("span", { lang: "en" }, one.error ?? ""));
     const change = (what, sent) => async () => (await tried("change", () => request("POST", `restores/${one.id}/${what}`, { body: sent }), change(what, sent))) && look();
     const state = texts[`state_${one.state}`] ? t(`state_${one.state}`) : one.state;
-    const when = runs ? (one.promised_by ? t("until", { day: w.minute(one.promised_by) }) : "") : one.expires_at ? t("until", { day: w.minute(one.expires_at) }) : "";
+    const when = runs ? (one.promised_by ? t("by", { day: w.minute(one.promised_by) }) : "") : one.expires_at ? t("until", { day: w.minute(one.expires_at) }) : "";
     return element(
       "li",
       runs ? { "data-running": String(one.id) } : {},
@@ -516,7 +605,7 @@ export function mount(el, { request, texts, lang, first = null, filters = {}, ..
     still: () => {
       ended = true; // nobody answers: what was saved stays, and says so
       status.textContent = t("static");
-      form.hidden = facets.hidden = restores.hidden = more.hidden = true;
+      form.hidden = facets.hidden = restores.hidden = more.hidden = asTree.hidden = true;
     },
     end: () => {
       ended = true;
@@ -544,12 +633,12 @@ function overComm(model, silent) {
     else one.resolve(message.answer);
   };
   model.on("msg:custom", heard);
-  const request = (method, path, { query = {}, body = null } = {}) =>
+  const request = (method, path, { query = {}, body = null, shown = false } = {}) =>
     new Promise((resolve, reject) => {
       const ask = ++number;
       const timer = setTimeout(silent, ANSWER_MS);
       waiting.set(ask, { resolve, reject, timer });
-      model.send({ ask, method, path, query, body });
+      model.send({ ask, method, path, query, body, shown });
     });
   return { request, stop: () => model.off("msg:custom", heard) };
 }
@@ -569,9 +658,8 @@ function render({ model, el }) {
     filters: model.get("filters"),
     onSelect: (names) => save("selected", names),
     onFilters: (filters) => save("filters", filters),
+    inCell: true,
   });
-  // The table that a saved notebook shows without a kernel stands beside this one.
-  for (const still of el.ownerDocument.querySelectorAll(`[data-neve-still="${model.get("mark")}"]`)) still.hidden = true;
   return () => {
     comm.stop();
     shown.end();

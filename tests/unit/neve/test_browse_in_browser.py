@@ -52,10 +52,9 @@ def open_browser(page, lab, client):
 
         page.expose_function("kernel", ask)
         page.set_content(
-            f"<html lang=en><title>catalog</title><style>{(STATIC / 'browse.css').read_text()}</style>"
-            f'<main><div data-neve-still="{browser.mark}">still</div><div id=here></div></main></html>'
+            f"<html lang=en><title>catalog</title><style>{(STATIC / 'browse.css').read_text()}</style><main><div id=here></div></main></html>"
         )
-        traits = {name: getattr(browser, name) for name in ("texts", "first", "filters", "selected", "mark")}
+        traits = {name: getattr(browser, name) for name in ("texts", "first", "filters", "selected")}
         page.evaluate(f"(TRAITS) => {{ {MODEL} }}", traits)
         page.evaluate(
             """async ([code, lang]) => {
@@ -74,7 +73,6 @@ def test_search_facets_and_paging(open_browser, lab):
     page = open_browser()
     assert page.get_by_text("61 datasets").is_visible()
     assert page.locator(".list tbody tr").count() == 50
-    assert page.get_by_text("still", exact=True).is_hidden()
     page.get_by_role("button", name="Show more").click()
     page.wait_for_function("document.querySelectorAll('.list tbody tr').length === 61")
     page.get_by_role("button", name="deep archive", exact=True).click()
@@ -85,8 +83,51 @@ def test_search_facets_and_paging(open_browser, lab):
     page.get_by_text("1 dataset", exact=True).wait_for()
     page.get_by_role("searchbox").fill("run03")
     page.get_by_text("Nothing fits.").wait_for()
+    pressed = page.get_by_role("button", name="deep archive", exact=True)
+    assert (pressed.get_attribute("aria-pressed"), pressed.locator("..").inner_text()) == ("true", "deep archive 0")
     page.get_by_role("button", name="Clear").click()
     page.get_by_text("61 datasets").wait_for()
+
+
+def test_as_a_tree(open_browser, lab):
+    for number in range(60):
+        lab.add(f"xas/scan{number:02}", {"scan.h5": (b"x", "nexus")}, ["hot"], age_days=0.1, project="p2")
+    page = open_browser()
+    page.get_by_role("button", name="As a tree").click()
+    tree = page.locator(".tree")
+    tree.locator("summary", has_text="p2").click()
+    assert page.locator(".list table").is_hidden()
+    tree.locator("summary", has_text="xas 60").click()
+    tree.locator("summary", has_text="November 2026").click()
+    tree.get_by_role("button", name="xas/scan59", exact=True).wait_for()
+    assert tree.get_by_role("checkbox").count() == 50
+    tree.get_by_role("button", name="Show more").click()
+    page.wait_for_function("document.querySelectorAll('.tree input').length === 60")
+    assert page.evaluate("document.activeElement.textContent") == "xas/scan09"
+    tree.get_by_role("checkbox", name="Select xas/scan07").check()
+    assert page.evaluate("traits.selected") == ["xas/scan07"]
+    # Narrowed, what was open stays open; back in the table what was ticked is ticked.
+    page.get_by_role("searchbox").fill("scan07")
+    tree.locator("summary", has_text="xas 1").wait_for()
+    page.wait_for_function("document.querySelectorAll('.tree input:checked').length === 1")
+    tree.get_by_role("button", name="xas/scan07", exact=True).click()
+    page.get_by_role("complementary", name="xas/scan07").wait_for()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.closest('.tree') !== null")
+    page.get_by_role("button", name="As a tree").click()
+    page.locator(".list table").wait_for()
+    assert page.get_by_role("checkbox", name="Select xas/scan07").is_checked()
+
+
+def test_what_it_was_made_of_is_one_press_away(open_browser, lab):
+    lab.edges = [(2, 1), (3, 2)]
+    page = open_browser()
+    page.get_by_role("button", name="saxs/run01", exact=True).click()
+    pane = page.locator("aside")
+    pane.get_by_text("Made into:").get_by_role("button", name="saxs/run02").wait_for()
+    pane.get_by_text("Made of:").get_by_role("button", name="saxs/run00").click()
+    page.get_by_role("complementary", name="saxs/run00").get_by_text("Made into:").wait_for()
+    assert pane.get_by_text("Made of:").count() == 0
 
 
 def test_names_are_text(open_browser):
@@ -106,6 +147,8 @@ def test_one_dataset(open_browser, lab):
     assert pane.get_by_text("silver").is_visible()
     assert pane.get_by_text('neve.download("saxs/run00")').is_visible(), "a notebook takes data home by code"
     assert pane.get_by_role("link", name="Download").count() == 0
+    # As JupyterLab does in a cell's output.
+    page.evaluate("document.addEventListener('beforeinput', (event) => event.inputType === 'insertLineBreak' && event.preventDefault(), true)")
     pane.get_by_role("textbox", name="Add a tag").fill("good")
     page.keyboard.press("Enter")
     pane.get_by_text("good", exact=False).wait_for()
@@ -164,6 +207,65 @@ def test_what_goes_wrong_is_a_sentence_and_can_be_tried_again(open_browser, lab)
     page.get_by_role("button", name="Try again").click()
     page.get_by_text("1 dataset", exact=True).wait_for()
     assert page.get_by_role("alert").is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ((502, "text/html", b"no route"), "is not the archiver (status 502). Try again in a moment"),
+        ((401, "text/html", b""), "Your sign-in is not known any more. Stop your server in the hub's control panel and start it again."),
+        (
+            (409, "application/problem+json", b'{"code": "over-quota", "detail": "It is too much.", "next_step": "End one."}'),
+            "It is too much. End one.",
+        ),
+    ],
+)
+def test_trouble_from_the_start_is_a_sentence_and_passes(open_browser, lab, trouble, said):
+    lab.fail += [trouble] * 9
+    page = open_browser()
+    page.get_by_role("alert").filter(has_text=said).wait_for()
+    lab.fail.clear()
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("61 datasets").wait_for()
+    assert page.get_by_role("alert").is_hidden()
+
+
+def test_a_quote_that_is_refused_asks_for_nothing(open_browser, lab):
+    page = open_browser(q="run02")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Bring the selected back").click()
+    page.get_by_text("to bring back, within").wait_for()
+    real = lab.answer
+    over = lab.problem(409, "over-quota")
+    lab.answer = lambda method, path, *rest: over if (method, path.endswith("/restores")) == ("POST", True) else real(method, path, *rest)
+    page.get_by_role("button", name="Ask for it").click()
+    page.get_by_role("alert").filter(has_text="It is over-quota. Do this.").wait_for()
+    assert lab.restores == {}
+
+
+def test_what_neve_itself_cannot_do_is_said_too(client, lab, monkeypatch):
+    browser = Browser(client, {})
+    said = []
+    browser.send = said.append
+    monkeypatch.setattr(client, "ask", lambda *_: 1 / 0)
+    browser._answer({"ask": 1, "method": "GET", "path": "datasets"})
+    assert said == [
+        {
+            "to": 1,
+            "problem": {
+                "code": "failed",
+                "detail": "neve could not ask that (ZeroDivisionError: division by zero).",
+                "next_step": "Run the cell again.",
+            },
+        }
+    ]
+
+
+def test_no_secret_goes_to_the_browser_or_into_the_file(client, lab):
+    browser = Browser(client, {"q": "run"})
+    assert "secret-token" not in str(browser.get_state()) + str(browser._last) + repr(browser)
+    assert "61 datasets" not in browser._last[1]
+    assert browser._last[1].startswith("<Névé catalog (q run): 60 datasets>")
 
 
 def test_what_the_api_does_not_offer_to_a_browser_is_refused(client, lab):

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
 
 import neve
 import pytest
@@ -163,6 +164,32 @@ def test_waiting_outlives_an_archiver_that_is_away(lab):
     handle = neve.restore("scan7")
     lab.fail += [(404, "text/html", b"no route")] * 2
     assert handle.wait(timeout=30).status == "ready"
+
+
+def test_a_token_that_ends_during_the_wait_ends_the_wait_only(lab):
+    handle = neve.restore("scan7")
+    lab.fail += [(401, "text/html", b"")]
+    with pytest.raises(neve.NotSignedIn, match="Stop your server in the hub's control panel and start it again"):
+        handle.wait(timeout=30)
+    assert neve.restore("scan7").id == handle.id  # it goes on, and is found again
+    assert handle.wait(timeout=30).status == "ready"
+
+
+def test_the_network_is_cut_during_the_wait(lab):
+    """Connections are refused, not answered with a status."""
+    handle = neve.restore("scan7")
+    port = lab.server.server_port
+    lab.stop()
+    waited = threading.Thread(target=handle.wait, kwargs={"timeout": 60, "progress": False})
+    waited.start()
+    threading.Event().wait(0.8)
+    assert waited.is_alive()
+    lab.server = ThreadingHTTPServer(("127.0.0.1", port), lab._handler())
+    lab.server.daemon_threads = True
+    lab.thread = threading.Thread(target=lab.server.serve_forever, kwargs={"poll_interval": 0.02})
+    lab.thread.start()
+    waited.join(60)
+    assert handle.status == "ready"
 
 
 def test_but_not_for_ever(lab, monkeypatch):
