@@ -25,6 +25,8 @@ import netCDF4
 import numpy as np
 import pytest
 
+from archiver.api import catalog_routes
+
 TOKEN = "secret-token-0123456789"
 T0 = datetime(2026, 11, 1, 8, tzinfo=UTC)
 BACK_WITHIN_S = {"hot": 0, "archive": 4 * 3600, "deep": 3 * 86400}
@@ -179,6 +181,8 @@ class Api:
         match method, parts:
             case "GET", ["me"]:
                 return 200, {"name": "alice", "admin": False, "projects": self.project_names, "scopes": ["custom:archiver:read"]}
+            case "GET", ["catalog.yaml"]:
+                return 200, catalog_routes._INTAKE
             case "GET", ["projects"]:
                 return 200, {"items": [{"name": name, "title": name} for name in self.project_names]}
             case "GET", ["datasets"]:
@@ -351,6 +355,7 @@ class Api:
                     else:
                         status, answer = api.answer(self.command, split.path, query, json.loads(raw or b"null"))
                     kind = "application/problem+json" if status >= 400 and "code" in answer else "application/json"
+                    kind = "application/yaml" if split.path.endswith("/catalog.yaml") and status == 200 else kind
                     data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
