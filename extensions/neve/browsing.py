@@ -60,6 +60,7 @@ class Browser(anywidget.AnyWidget):
             first, self._last = None, _trouble(error)  # the browser asks again, and shows what it is told then
         super().__init__(texts=json.loads((_STATIC / "browse.texts.json").read_text("utf-8")), first=first, filters=filters)
         self._still = Still(str(self.model_id))
+        self._newest = 0  # of the questions whose answer the list shows
         self.on_msg(self._on_message)
 
     def __repr__(self) -> str:
@@ -79,7 +80,8 @@ class Browser(anywidget.AnyWidget):
             detail = f"neve could not ask that ({type(error).__name__}: {error})."
             said = {"problem": {"code": "failed", "detail": detail, "next_step": "Run the cell again."}}
         self.send({"to": asked["ask"], **said})
-        if asked.get("shown") and "answer" in said:
+        if asked.get("shown") and "answer" in said and asked["ask"] > self._newest:  # an answer to an older question may come later
+            self._newest = asked["ask"]
             try:
                 self._last = self._told(said["answer"], dict(self.filters))
             except NeveError as error:

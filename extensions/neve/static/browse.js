@@ -622,7 +622,8 @@ const ANSWER_MS = 5000; // the kernel says at once that it has heard
 
 function overComm(model, silent) {
   const waiting = new Map();
-  let number = 0;
+  // Answers go to all views of a widget: no two may ask under one number, and later ones have larger numbers.
+  let number = Date.now() * 1000 + Math.floor(Math.random() * 1000);
   const heard = (message) => {
     const one = waiting.get(message.to);
     if (one === undefined) return;

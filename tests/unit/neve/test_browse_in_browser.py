@@ -45,6 +45,7 @@ def open_browser(page, lab, client):
 
         def ask(content):
             said.clear()
+            draw.asked.append(content["ask"])
             if kernel:
                 said.append({"to": content["ask"], "heard": True})
                 browser._answer(content)
@@ -66,7 +67,24 @@ def open_browser(page, lab, client):
         )
         return page
 
+    draw.asked = []
     return draw
+
+
+def test_two_views_of_one_widget_take_no_answer_of_the_others(open_browser):
+    page = open_browser()
+    page.get_by_text("61 datasets").wait_for()
+    page.evaluate(
+        """async (code) => {
+            const url = URL.createObjectURL(new Blob([code], {type: "text/javascript"}));
+            (await import(url)).default.render({model, el: document.body.appendChild(document.createElement("div"))});
+        }""",
+        (STATIC / "browse.js").read_text(),
+    )
+    page.get_by_role("searchbox").nth(1).fill("run02")
+    page.get_by_text("1 dataset", exact=True).wait_for()
+    assert page.get_by_text("61 datasets").count() == 1
+    assert len(open_browser.asked) == len(set(open_browser.asked)) >= 8
 
 
 def test_search_facets_and_paging(open_browser, lab):
@@ -259,6 +277,17 @@ def test_what_neve_itself_cannot_do_is_said_too(client, lab, monkeypatch):
             },
         }
     ]
+
+
+def test_the_still_is_what_was_shown_last(client, lab):
+    browser = Browser(client, {})
+    browser.send = lambda _: None
+    kept = []
+    browser._still.change = lambda html, text: kept.append(text.partition("\n")[0])
+    for number, words, shown in ((1, "xas", True), (3, "run02", True), (2, "run03", True), (4, "run04", False)):
+        browser.filters = {"q": words}
+        browser._answer({"ask": number, "method": "GET", "path": "datasets", "query": {"q": words, "limit": 50}, "shown": shown})
+    assert kept == ["<Névé catalog (q xas): 1 dataset>", "<Névé catalog (q run02): 1 dataset>"]
 
 
 def test_no_secret_goes_to_the_browser_or_into_the_file(client, lab):
