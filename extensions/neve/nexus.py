@@ -4,6 +4,9 @@ The NeXus rules, newest first: `default` attributes lead to an NXdata group whos
 files mark the signal field with `signal=1` and its axes with `axes="x:y"` or `axis=1`. (manual.nexusformat.org, "NXdata".) An image stack is
 just a signal with three dimensions.
 
+Errors stand beside what they belong to, as `NAME_errors` (`errors`: of the signal, in older files): those of a signal are data, those of an axis
+coordinates.
+
 `layout` says what is where without reading arrays, so that `read` and chunked reading share it.
 """
 
@@ -172,7 +175,8 @@ def _layout(group: Any, signal: str) -> Layout:
 
     plan = Layout(attrs={"signal": signal, "nexus_path": group.name, **_entry_attrs(group)})
     plan.data[signal] = _variable(array, tuple(dims))
-    for name in [*_texts(group.attrs.get("auxiliary_signals")), f"{signal}_errors", "errors"]:
+    beside = _texts(group.attrs.get("auxiliary_signals"))
+    for name in dict.fromkeys([*beside, *(f"{one}_errors" for one in (signal, *beside)), "errors"]):
         other = group.get(name)
         if _is_numeric(other) and other.shape == array.shape and name not in dims:
             plan.data[name] = _variable(other, tuple(dims))
@@ -183,6 +187,9 @@ def _layout(group: Any, signal: str) -> Layout:
         over = _spans(group, name, names, axis.ndim)
         if over and all(0 <= number < array.ndim and axis.shape[place] == array.shape[number] for place, number in enumerate(over)):
             plan.coords[name] = _variable(axis, tuple(dims[number] for number in over))
+            errors = group.get(f"{name}_errors")
+            if _is_numeric(errors) and errors.shape == axis.shape:
+                plan.coords[f"{name}_errors"] = _variable(errors, plan.coords[name].dims)
     return plan
 
 

@@ -1,6 +1,6 @@
 """A dataset as an intake reader: `.read()`, `.to_dask()`, `.path`, `.files`.
 
-Law: each read asks the archiver first where the data are now, reads whole (no file of the mount stays open to fail later), and tells in one line
+Law: each read asks the archiver first where the data are now, reads whole (nothing that stays open can fail later), and tells in one line
 when it read an archive copy in place. What cannot be read says why as a NeveError: ColdDataError, StillArriving, UnreadableData, StoreUnavailable.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,6 +74,10 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
             other.__dict__.update({name: self.__dict__[name] for name in ("_given", "_seen")})
         return other
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the client, which holds a token, and without what was seen: whoever unpickles it looks for themselves.
+        return _again, (dict(self.kwargs), dict(self.metadata), self.output_instance)
+
     @property
     def name(self) -> str:
         return str(self.kwargs["dataset"])
@@ -86,7 +90,7 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
     @property
     def files(self) -> list[str]:
         """Names of its files, relative to `path`, in order."""
-        return [file.path for file in self._client().files(self._record().id)]
+        return [file.path for file in self.client().files(self._record().id)]
 
     @property
     def info(self) -> records.Dataset:
@@ -97,7 +101,7 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
         """Ask for it back into fast storage; see `neve.restore`."""
         from neve.restores import restore_dataset  # noqa: PLC0415 - not needed for reading
 
-        return restore_dataset(self._client(), self._refresh(), files, days)
+        return restore_dataset(self.client(), self._refresh(), files, days)
 
     def _read(self, file: str | None = None, scan: str | None = None, **_kwargs: Any) -> Any:
         """What one file holds, in memory: `file` by name, else the first that neve can read. `scan`: of a SPEC file, `"3"` or `"3.2"`.
@@ -109,16 +113,17 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
         def load(handle: Handle, found: records.File, source: str) -> Any:
             return _load(handle, found, source, scan)
 
-        return self._from_anywhere(file, load)
+        return self.from_anywhere(file, load)
 
     def to_dask(self, file: str | None = None) -> xr.Dataset:
-        """The same as `.read()`, but its arrays are dask arrays, read chunk by chunk when computed; each chunk is found like a read is.
+        """The same as `.read()`, but its arrays are dask arrays, in whole chunks of the file, read when computed; each is found like a read is.
 
-        For NeXus, HDF5 and netCDF; images, tables and traces are read whole.
+        For NeXus, HDF5 and netCDF; images, tables and traces are read whole. Workers in other processes read as who they are there ($NEVE_API_URL,
+        $JUPYTERHUB_API_TOKEN): no token goes with the task.
         """
-        from neve.chunked import lazy  # noqa: PLC0415 - dask is heavy
+        from neve.chunked import Arrays, lazy  # noqa: PLC0415 - dask is heavy
 
-        return lazy(lambda use: self._from_anywhere(file, _arrays_only(use), quiet=True))
+        return lazy(Arrays(self, file))
 
     @contextmanager
     def h5(self, file: str | None = None) -> Iterator[Any]:
@@ -127,27 +132,45 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
         if found.format not in {"nexus", "hdf5", "netcdf4"}:
             raise UnreadableData(f"{found.path} of {dataset.full_name} is no HDF5 ({found.format or 'unknown format'}).", "Try .read(), or .path.")
         reasons: list[str] = []
-        for copy, place in places(self._client(), dataset, found):
+        for copy, place in places(self.client(), dataset, found):
+            given, own = False, None
             try:
                 with place.open() as handle:
                     opened = _understood(lambda handle, _file, _source: nexus.open_h5(handle), handle, dataset, found, place.source)
                     self._say_where(copy, dataset, found)
                     with opened:
-                        yield opened
-                    return
+                        given = True
+                        try:
+                            yield opened
+                        except OSError as error:
+                            if error.errno is None:
+                                raise  # HDF5's: the place failed, or the bytes
+                            own = error
             except UnreachableError as error:
                 reasons.append(str(error))
+                if given:
+                    break
+            else:
+                if own is not None:
+                    raise own
+                return
         raise self._unreachable(reasons)
 
-    def _from_anywhere(self, name: str | None, use: Callable[[Handle, records.File, str], T], *, quiet: bool = False) -> T:
+    def from_anywhere(
+        self, name: str | None, use: Callable[[Handle, records.File, str], T], *, quiet: bool = False, keep: ExitStack | None = None
+    ) -> T:
+        """`use(handle, file, source)` on the first place that gives the file's bytes. `keep` takes over what is open then, else it is closed."""
         reasons: list[str] = []
         for _ in range(2):  # a copy may go, or come, between the question and the read: then ask once more
             dataset, file = self._chosen(name, READABLE)
             reasons = []
-            for copy, place in places(self._client(), dataset, file):
+            for copy, place in places(self.client(), dataset, file):
                 try:
-                    with place.open() as handle:
+                    with ExitStack() as opened:
+                        handle = opened.enter_context(place.open())
                         result = _understood(use, handle, dataset, file, place.source)
+                        if keep is not None:
+                            keep.push(opened.pop_all())
                 except UnreachableError as error:
                     reasons.append(str(error))
                     continue
@@ -178,7 +201,7 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
         """The file to read, known to have a copy that can be read; unnamed, the first of the first of `formats` that there is."""
         if dataset.readable == "never":
             raise NotFound(f"{dataset.full_name} was erased: nothing of it is left.", "Its history on the catalog page says when.")
-        files = self._client().files(dataset.id)
+        files = self.client().files(dataset.id)
         if name is None:
             known = [file for file in files if file.format in formats]
             with_arrays = [file for file in known if file.format in FORMATS]  # a measurement, rather than the log beside it
@@ -206,7 +229,7 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
                 running += f", promised by {time_text(dataset.restore.promised_by)}"
         return ColdDataError(dataset.full_name, dataset.tier or "deep", dataset.back_within_s, running)
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
         return self._given or connect(self.kwargs["url"])
 
     def _record(self) -> records.Dataset:
@@ -214,7 +237,7 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
         return self._seen or self._refresh()
 
     def _refresh(self) -> records.Dataset:
-        self._seen = self._client().find(self.name) if self._seen is None else self._client().dataset(self._seen.id)
+        self._seen = self.client().find(self.name) if self._seen is None else self.client().dataset(self._seen.id)
         self.metadata = entry_metadata(self._seen)
         return self._seen
 
@@ -230,19 +253,14 @@ class DatasetReader(BaseReader):  # type: ignore[misc]
         )
 
 
+def _again(kwargs: dict[str, Any], metadata: dict[str, Any], output_instance: str) -> DatasetReader:
+    return DatasetReader(**kwargs, metadata=metadata, output_instance=output_instance)
+
+
 def entry_metadata(dataset: records.Dataset) -> dict[str, Any]:
     """What an entry of the catalog tells without being read."""
     own = ("project", "instrument", "title", "format", "tier", "readable", "size_bytes", "file_count", "received_at", "acquired_at", "hot_until")
     return {**{name: getattr(dataset, name) for name in own}, "when": dataset.when, "measured": dict(dataset.metadata)}
-
-
-def _arrays_only(use: Callable[[Handle, records.File, str], T]) -> Callable[[Handle, records.File, str], T]:
-    def only(handle: Handle, file: records.File, source: str) -> T:
-        if file.format not in FORMATS:
-            raise UnreadableData(f"it is read whole ({file.format}), not chunk by chunk.", "Use .read().")
-        return use(handle, file, source)
-
-    return only
 
 
 def _understood(use: Callable[[Handle, records.File, str], T], handle: Handle, dataset: records.Dataset, file: records.File, source: str) -> T:

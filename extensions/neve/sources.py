@@ -14,17 +14,18 @@ import io
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from neve import records
 from neve.client import Client
+from neve.window import PIECE_BYTES, Window
 from neve.wording import utc_json
 
-WHOLE_BYTES = 64 * 2**20
-"""Files up to this size are fetched in one request; larger ones are read block by block."""
-BLOCK_BYTES = 8 * 2**20
+WHOLE_BYTES = PIECE_BYTES
+"""Files up to this size are fetched in one request; larger ones through a window."""
 ASLEEP = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose bytes cannot be read without a recall."""
 
@@ -85,12 +86,13 @@ class MountPlace:
             size = self._size()
             if size != self.size_bytes:
                 raise UnreachableError(f"{self.path} has {size} bytes instead of {self.size_bytes}")
-            with self.path.open("rb") as probe:
-                probe.read(1)
+            probe = self.path.open("rb", buffering=0)
         except OSError as error:
             raise UnreachableError(f"{self.path}: {error.strerror or error}") from error
         try:
-            yield self.path
+            with probe:  # open until the end: s3fs forgets what it has fetched when nobody has the file open any more
+                probe.read(1)
+                yield self.path
         except OSError as error:
             # The formats' libraries put the system's error into a text of their own ("errno = 5, error message = …").
             if error.errno is None and "errno = " not in str(error):
@@ -120,38 +122,39 @@ class StorePlace:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Handle]:
-        address = f"{self.copy.bucket}/{self.copy.key}"
-        version = self.copy.version_id or None
+        if self.copy.size_bytes > WHOLE_BYTES:
+            window = Window(self._ask, self.copy.size_bytes, self._origin)
+            with window:
+                try:
+                    yield window
+                except Exception:
+                    if window.failure is None:
+                        raise
+                    with self._reasons():
+                        raise window.failure from None
+            return
         with self._reasons():
-            if self.copy.offset_bytes is not None:  # a member of a bundle: small, and read by its range
-                handle: BinaryIO = io.BytesIO(self._member(address, version, self.copy.offset_bytes))
-            elif self.copy.size_bytes <= WHOLE_BYTES:
-                # max_concurrency=1: one GET of the version; s3fs would first ask for the size of the newest one.
-                body = self.filesystem.cat_file(address, version_id=version, max_concurrency=1)
-                handle = io.BytesIO(body)
-                if len(body) != self.copy.size_bytes:
-                    raise UnreachableError(f"{self.source} has {len(body)} bytes instead of {self.copy.size_bytes}")
-            else:
-                handle = self.filesystem.open(address, "rb", version_id=version, block_size=BLOCK_BYTES, cache_type="blockcache")
-        with handle:
-            watched = WatchedFile(handle)
-            try:
-                yield watched
-            except Exception:
-                if watched.failure is None:
-                    raise
-                with self._reasons():
-                    raise watched.failure from None
+            body = self._ask(0, self.copy.size_bytes).result() if self.copy.size_bytes else b""
+            if len(body) != self.copy.size_bytes:
+                raise EOFError(f"{len(body)} bytes instead of {self.copy.size_bytes}")
+        yield io.BytesIO(body)
 
-    def _member(self, address: str, version: str | None, offset_bytes: int) -> bytes:
-        if self.copy.size_bytes == 0:
-            return b""
-        body: bytes = self.filesystem.cat_file(
-            address, version_id=version, start=offset_bytes, end=offset_bytes + self.copy.size_bytes, max_concurrency=1
+    @property
+    def _origin(self) -> int:
+        """Where the file begins in its object: a member of a bundle stands somewhere in it."""
+        return self.copy.offset_bytes or 0
+
+    def _ask(self, start: int, end: int) -> Future[bytes]:
+        """One GET of the version, under way at once."""
+        # max_concurrency=1: s3fs would else ask for the size of the newest version first.
+        asked = self.filesystem._cat_file(  # noqa: SLF001 - fsspec's name for what may be awaited
+            f"{self.copy.bucket}/{self.copy.key}",
+            version_id=self.copy.version_id or None,
+            start=self._origin + start,
+            end=self._origin + end,
+            max_concurrency=1,
         )
-        if len(body) != self.copy.size_bytes:
-            raise UnreachableError(f"{self.source} gave {len(body)} bytes instead of {self.copy.size_bytes} from {offset_bytes} on")
-        return body
+        return asyncio.run_coroutine_threadsafe(asked, self.filesystem.loop)
 
     @contextlib.contextmanager
     def _reasons(self) -> Iterator[None]:
@@ -159,40 +162,12 @@ class StorePlace:
 
         try:
             yield
+        except EOFError as error:
+            raise UnreachableError(f"{self.source} gave {error}") from error
         except (OSError, BotoCoreError, ClientError) as error:
             answer = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
             code = answer.get("Error", {}).get("Code") or errno.errorcode.get(getattr(error, "errno", None) or 0) or type(error).__name__
             raise UnreachableError(f"{self.source}: {code}") from error
-
-
-class WatchedFile(io.RawIOBase, BinaryIO):
-    """A binary file that remembers the error of a read: HDF5 swallows it and tells of a damaged file instead."""
-
-    def __init__(self, inner: BinaryIO) -> None:
-        self._inner = inner
-        self.failure: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        try:
-            data = self._inner.read(len(view))
-        except Exception as error:
-            self.failure = error
-            raise
-        view[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._inner.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._inner.tell()
 
 
 class _Stores:

@@ -188,7 +188,7 @@ def test_keys_read_their_project_only(alice, monkeypatch):
     cat = neve.catalog(url=alice.url, token="token-of-root")
     reader = cat["weather/core-1"]
     keys = neve.credentials("snow")
-    monkeypatch.setattr(type(reader._client()), "credentials", lambda _self, _project: keys)
+    monkeypatch.setattr(type(reader.client()), "credentials", lambda _self, _project: keys)
     from neve.sources import readable_copies
 
     assert readable_copies(reader.info, root.files(reader.info.id)[0])

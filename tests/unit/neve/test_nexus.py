@@ -50,6 +50,20 @@ def test_stack_with_axes_and_units(h5):
     assert int(data["counts"].sel(x=3.0).max()) == 23
 
 
+def test_errors_of_axes_and_of_signals_beside(h5):
+    def build(file):
+        data = group(file, signal="i", axes=["q"], auxiliary_signals=["j"])
+        for name in ("i", "j", "i_errors", "j_errors", "q", "q_errors"):
+            data[name] = np.full(3, len(name) + ord(name[0]))
+        data["short_errors"] = [1.0]
+
+    data = nexus.read(h5(build))
+    assert set(data.data_vars) == {"i", "j", "i_errors", "j_errors"}
+    assert set(data.coords) == {"q", "q_errors"}
+    assert data["q_errors"].dims == ("q",)
+    assert data["j_errors"].to_numpy().tolist() == [8 + ord("j")] * 3
+
+
 def test_default_leads_past_other_groups(h5):
     def build(file):
         file.attrs["default"] = "second"

@@ -1,20 +1,27 @@
 """Reading a dataset wherever it lies: the mount, a store's copy in place, or a sentence that says why not."""
 
+import json
 import os
+import pickle
 import re
 import shutil
+import subprocess
+import sys
 from datetime import timedelta
 
 import neve
 import numpy as np
 import pytest
-from neve import sources
+from neve import chunked, sources
 from neve.errors import ColdDataError, NotFound, StillArriving, StoreUnavailable, UnreadableData
+
+from tests.unit.neve.conftest import TOKEN
 
 
 @pytest.fixture
 def cat(lab):
-    return neve.catalog()
+    yield neve.catalog()
+    chunked._kept.close_idle(0)
 
 
 def test_hot_is_read_from_its_path_without_keys(cat, lab, capfd):
@@ -171,7 +178,7 @@ def test_a_copy_moves_between_question_and_read(cat, lab):
     hot = dict(copies[0], version_id="0" * 32)
     archive = copies[1]
     lab.files[1][1]["copies"] = [hot]
-    client, files = reader._client(), reader._client().files
+    client, files = reader.client(), reader.client().files
 
     def once(number):
         found = files(number)
@@ -183,6 +190,12 @@ def test_a_copy_moves_between_question_and_read(cat, lab):
         assert reader.read()["counts"].shape == (3, 20, 30)
     finally:
         del client.files
+
+
+def test_a_fault_of_the_block_that_looks_like_the_mounts(cat, lab):
+    """Who opens a file of their own in the block, and it is not there, hears just that."""
+    with pytest.raises(FileNotFoundError, match="mine"), cat["run42"].h5():
+        (lab.data / "mine").open()
 
 
 def test_glacier_answers_that_it_sleeps(cat, lab):
@@ -221,27 +234,13 @@ def test_no_files(cat, lab):
         cat["saxs/empty"].read()
 
 
-def test_large_files_are_read_block_by_block(cat, monkeypatch):
+def test_large_files_are_read_through_a_window(cat, lab, monkeypatch):
     monkeypatch.setattr(sources, "WHOLE_BYTES", 1000)
-    assert cat["run10"].read()["counts"].shape == (3, 20, 30)
+    assert np.array_equal(cat["run10"].read()["counts"], np.arange(1800).reshape(3, 20, 30))
     assert cat["weather/old"].read()["temperature"].shape == (24,)
-
-
-def test_a_failing_block_is_no_damaged_file():
-    class Torn:
-        def read(self, _size):
-            raise ConnectionResetError("gone")
-
-        def seek(self, offset, _whence=0):
-            return offset
-
-        def tell(self):
-            return 0
-
-    watched = sources.WatchedFile(Torn())
-    with pytest.raises(ConnectionResetError):
-        watched.read(4)
-    assert isinstance(watched.failure, ConnectionResetError)
+    lab.files[4][0]["copies"][0]["offset_bytes"] = 50  # the object ends before the file would
+    with pytest.raises((StoreUnavailable, UnreadableData)):
+        cat["run10"].read()
 
 
 def test_keys_are_renewed(cat, lab):
@@ -281,6 +280,67 @@ def test_to_dask_follows_the_data(cat, lab):
     lazy = cat["run42"].to_dask()
     shutil.rmtree(lab.data)
     assert int(lazy["counts"][2, -1, -1].compute(scheduler="synchronous")) == 1799
+
+
+def test_chunks_of_one_file_ask_once(cat, lab):
+    lazy = cat["run42"].to_dask()["counts"]
+    asked = len(lab.seen)
+    for frame in (2, 0, 1):
+        assert np.array_equal(lazy[frame].compute(scheduler="synchronous"), np.arange(frame * 600, frame * 600 + 600).reshape(20, 30))
+    assert len(lab.seen) == asked
+
+
+def test_what_is_open_and_fails_is_found_anew(cat, lab, monkeypatch):
+    """A FUSE mount that ends, a window whose store is gone: whatever it says."""
+    lazy = cat["run42"].to_dask()["counts"]
+    (entry,) = [entry for entry in chunked._kept._files.values() if entry.opened]
+    file = entry.opened[0]
+    monkeypatch.setattr(entry, "opened", ({}, "nexus"))
+    shutil.rmtree(lab.data)
+    assert int(lazy[2, -1, -1].compute(scheduler="synchronous")) == 1799
+    assert not file  # closed
+    assert entry.opened[0].filename != file
+
+
+def test_no_file_stays_open_for_long(cat):
+    lazy = cat["run42"].to_dask()["counts"]
+    (entry,) = [entry for entry in chunked._kept._files.values() if entry.opened]
+    file = entry.opened[0]
+    chunked._kept.close_idle(60)
+    assert file
+    chunked._kept.close_idle(0)
+    assert not file
+    assert int(lazy[2, -1, -1].compute(scheduler="synchronous")) == 1799
+
+
+def test_only_so_many_files_are_open(cat, monkeypatch):
+    monkeypatch.setattr(chunked, "KEPT", 1)
+    first, second = cat["run42"].to_dask(), cat["weather/october"].to_dask()
+    assert len(chunked._kept._files) == 1
+    assert int(first["counts"][0, 0, 1].compute(scheduler="synchronous")) == 1
+    assert float(second["temperature"][0].compute(scheduler="synchronous")) == pytest.approx(273)
+
+
+@pytest.mark.parametrize(("name", "variable"), [("run10", "counts"), ("weather/october", "temperature")])
+def test_chunks_in_another_process(cat, lab, name, variable):
+    """By name and environment: the token stays here, and is found there."""
+    whole = cat[name].read()[variable]
+    task = pickle.dumps(cat[name].to_dask()[variable])
+    assert TOKEN.encode() not in task
+    assert lab.keys[1].encode() not in task
+    assert np.array_equal(pickle.loads(task).compute(scheduler="synchronous"), whole)
+    code = "import sys, pickle; print(pickle.load(sys.stdin.buffer).compute(scheduler='synchronous').values.tolist())"
+    there = subprocess.run([sys.executable, "-c", code], input=task, capture_output=True, timeout=60, check=True)
+    assert json.loads(there.stdout) == whole.values.tolist()
+
+
+def test_a_reader_is_pickled_without_its_client(cat):
+    reader = cat["run42"]
+    body = pickle.dumps(reader)
+    assert TOKEN.encode() not in body
+    again = pickle.loads(body)
+    assert (again.name, again.metadata, again.output_instance) == (reader.name, reader.metadata, reader.output_instance)
+    assert again.read()["counts"].shape == (3, 20, 30)
 
 
 def test_chunks_are_whole_and_bounded():

@@ -1,11 +1,14 @@
 """Facilities' own files through the readers: what the archiver tells of them and what is read agree. They lie beside the repository, not in it."""
 
+import os
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from neve import netcdf, nexus, scans, seismic, tables
+from neve.window import Window
 
 from archiver.formats import extract
 
@@ -48,3 +51,22 @@ def test_seismograms(name):
 def test_the_others_are_read_as_before():
     assert nexus.read(DATA / "nexus/APS/AgBehenate_228.hdf5").sizes == {"dim_0": 195, "dim_1": 487}
     assert netcdf.read(DATA / "netcdf/tiny.nc", 3).sizes == {"dim_0": 5}
+
+
+@pytest.mark.filterwarnings("ignore:variable .* has non-conforming")  # what xarray says of eraint_uvz.nc, rightly
+@pytest.mark.parametrize(
+    ("name", "read"), [("nexus/SLS/Sample_Stack_2021-03-16_128.hdf5", nexus.read), ("netcdf/eraint_uvz.nc", lambda file: netcdf.read(file, 3))]
+)
+def test_through_a_window_as_from_their_path(name, read):
+    source = os.open(DATA / name, os.O_RDONLY)
+
+    def fetch(start, end):
+        answer = Future()
+        answer.set_result(os.pread(source, end - start, start))
+        return answer
+
+    try:
+        there = read(Window(fetch, (DATA / name).stat().st_size))
+    finally:
+        os.close(source)
+    assert there.identical(read(DATA / name))
