@@ -29,6 +29,7 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/reception.py
 	$(BIN)/python tests/bench/inbox.py 100000
 	$(BIN)/python tests/bench/catalog.py
+	$(BIN)/python tests/bench/reading.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

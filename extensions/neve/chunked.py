@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ class _Open:
     used_at: float = 0.0
     opened: tuple[Any, str] | None = None
     stack: ExitStack = field(default_factory=ExitStack)
+    over: bool = False  # others took its place: whoever had it in hand by then closes it
 
     def use(self, arrays: Arrays, read: Callable[[Any, str], T], quiet: bool) -> T:
         with self.lock:
@@ -69,6 +71,8 @@ class _Open:
                 return self._anew(arrays, read, quiet)
             finally:
                 self.used_at = time.monotonic()
+                if self.over:
+                    self.close()
 
     def _anew(self, arrays: Arrays, read: Callable[[Any, str], T], quiet: bool) -> T:
         def use(handle: Handle, file: records.File, _source: str) -> tuple[T, ExitStack]:
@@ -94,13 +98,14 @@ class _Kept:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._files: dict[tuple[Client, str, str | None], _Open] = {}
+        self._files: dict[tuple[int, Client, str, str | None], _Open] = {}
         self._looking = False
 
-    def of(self, *key: Any) -> _Open:
+    def of(self, *key: *tuple[Client, str, str | None]) -> _Open:
+        here = (os.getpid(), *key)  # after a fork, what is open is the parent's
         with self._lock:
-            found = self._files.pop(key) if key in self._files else _Open(used_at=time.monotonic())
-            self._files[key] = found
+            found = self._files.pop(here) if here in self._files else _Open(used_at=time.monotonic())
+            self._files[here] = found
             over = [self._files.pop(old) for old in list(self._files)[:-KEPT]]
             if not self._looking:
                 self._looking = True
@@ -131,6 +136,7 @@ class _Kept:
 def _close(files: list[_Open]) -> None:
     for file in files:
         with file.lock:
+            file.over = True
             file.close()
 
 

@@ -174,12 +174,12 @@ class _Stores:
     """One S3 file system per client and project, so that keys and connections are shared by all reads."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, str], tuple[Client, Any]] = {}
+        self._known: dict[tuple[int, int, str], tuple[Client, Any]] = {}
         self._lock = threading.Lock()
 
     def of(self, client: Client, project: str) -> Any:
         with self._lock:
-            key = (id(client), project)
+            key = (os.getpid(), id(client), project)  # s3fs works in the process that made it only
             if key not in self._known:
                 # The client stands beside its file system, so that its id stays its own.
                 self._known[key] = (client, _file_system(client, project))

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from neve.private import write_private
 
+from archiver.config import Settings
 from neve_hub.instance import Instance, current
 from neve_hub.names import safe_name
 
@@ -88,6 +89,16 @@ def _mount_tool(*command: str) -> bool:
     if done.returncode:
         log.warning("%s: %s", " ".join(command), done.stderr.strip())
     return done.returncode == 0
+
+
+def s3fs_command(settings: Settings, passwd_file: Path, project: str, place: Path) -> list[str]:
+    """What shows a project's folder of hot at `place`, in the foreground."""
+    options = (
+        f"passwd_file={passwd_file},url={settings.tier_endpoint('hot') or 'https://s3.' + settings.store.region + '.amazonaws.com'},"
+        f"endpoint={settings.store.region},use_path_request_style,allow_other,uid=1000,gid=1000,umask=0222,complement_stat,ro,"
+        "stat_cache_expire=5,connect_timeout=10,readwrite_timeout=60,retries=3"
+    )
+    return ["s3fs", f"{settings.tiers['hot'].bucket}:/{project}", str(place), "-f", "-o", options]
 
 
 @dataclass
@@ -169,16 +180,9 @@ class Mounts:
 
     def _start(self, name: str, project: _Project, place: Path) -> None:
         place.mkdir(mode=0o555, exist_ok=True)
-        settings = self.here.settings
-        options = (
-            f"passwd_file={self.passwd_file},url={settings.tier_endpoint('hot') or 'https://s3.' + settings.store.region + '.amazonaws.com'},"
-            f"endpoint={settings.store.region},use_path_request_style,allow_other,uid=1000,gid=1000,umask=0222,complement_stat,ro,"
-            "stat_cache_expire=5,connect_timeout=10,readwrite_timeout=60,retries=3"
-        )
         # In the foreground (-f) and in a session of its own: it is our child, and ends when we say so.
-        project.process = subprocess.Popen(
-            ["s3fs", f"{settings.tiers['hot'].bucket}:/{name}", str(place), "-f", "-o", options], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        command = s3fs_command(self.here.settings, self.passwd_file, name, place)
+        project.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _hangs(self, project: _Project, place: Path | None) -> bool:
         """Ask the mount a question in another thread; an answer that takes too long, or ENOTCONN, means that it is dead."""

@@ -1,6 +1,7 @@
 """Reading a dataset wherever it lies: the mount, a store's copy in place, or a sentence that says why not."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -332,6 +333,30 @@ def test_chunks_in_another_process(cat, lab, name, variable):
     code = "import sys, pickle; print(pickle.load(sys.stdin.buffer).compute(scheduler='synchronous').values.tolist())"
     there = subprocess.run([sys.executable, "-c", code], input=task, capture_output=True, timeout=60, check=True)
     assert json.loads(there.stdout) == whole.values.tolist()
+
+
+def of_a_frame(array) -> int:
+    return int(array.compute(scheduler="synchronous").max())
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_chunks_in_a_fork(cat, monkeypatch):
+    """What is open is the parent's: a pool of forked processes reads from the store as well."""
+    monkeypatch.setattr(sources, "WHOLE_BYTES", 1000)
+    lazy = cat["run10"].to_dask()["counts"]
+    assert of_a_frame(lazy[1]) == 1199
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(of_a_frame, [lazy[2]]).get(60) == 1799
+
+
+def test_a_file_that_others_replaced_while_it_was_read_is_closed(cat, monkeypatch):
+    lazy = cat["run42"].to_dask()["counts"]
+    (entry,) = [entry for entry in chunked._kept._files.values() if entry.opened]
+    chunked._kept._files.clear()
+    chunked._close([entry])
+    monkeypatch.setattr(chunked._kept, "of", lambda *_key: entry)
+    assert of_a_frame(lazy[2]) == 1799
+    assert entry.opened is None
 
 
 def test_a_reader_is_pickled_without_its_client(cat):
