@@ -1,5 +1,6 @@
 """ "Start here" is run by a real kernel, against datasets in all tiers; nothing in it fails, and its plots are drawn."""
 
+import re
 from pathlib import Path
 
 import nbclient
@@ -35,7 +36,8 @@ def test_is_stored_without_outputs(notebook):
 def test_runs(notebook, lab, tmp_path):
     text, pictures, widgets = run(notebook, tmp_path)
     assert pictures == 3
-    assert widgets == 2  # the progress bar and the card
+    assert widgets == 1  # the card; the progress bar leaves its last words
+    assert re.search(r"^xas/scan7 · .* · seen \d\d:", text, re.MULTILINE), text
     assert f"Read from: {lab.data}/p1/saxs/2026/11/run42/scan.h5" in text
     assert "was read in place from the archive" in text
     assert 'This line asks for it back: neve.restore("xas/scan7").wait()' in text
