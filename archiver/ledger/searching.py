@@ -116,6 +116,10 @@ class Searching(Narrowing):
         """Whether the columns alone leave few datasets."""
         return self._total(query) < _FEW
 
+    def _one_by_one(self, query: Query) -> bool:
+        """Whether these few are looked at for words, tags and numbers. PostgreSQL knows by itself whether they or their words are fewer."""
+        return self._few(query) and (self._sqlite or not _indexed(query))
+
     def _page(self, query: Query, limit: int, cursor: Cursor | None, sort: Sort) -> list[int]:
         """Ids of the datasets of a page."""
         column, down = _ORDERS[sort]
@@ -125,20 +129,20 @@ class Searching(Narrowing):
             asked = query if fetched or sort is not Sort.NEWEST else self._until_newest(query)
             select = sa.select(_D.id).where(*self._columns(asked, led=fetched), *after)
             return self._ids(select, column, limit, down=down, fetched=fetched)
-        if self._few(query):
+        if self._one_by_one(query):
             select = self._checked(sa.select(_D.id).where(*self._columns(query), *after), query)
             return self._ids(select, column, limit, down=down, fetched=True)
         if self._sqlite and _indexed(query) and sort is Sort.NEWEST:
             select, order = self._fitting(query, _D.id)
             return self._ids(select.where(*after, *_after(order, cursor, down=down)[:1]), order, limit, down=down)
-        # The first of them, in order, before an index that gives no order.
-        first = sa.select(_D.id, column.label("sorted"), _D.place).where(*self._columns(query, led=False), *after)
-        first = first.order_by(column.desc() if down else column, _D.id.desc() if down else _D.id).limit(_NEWEST)
-        window = first.subquery()
-        checked = self._checked(sa.select(window.c.id), query, window.c.place, window.c.id)
-        found = self._ids(checked, window.c.sorted, limit, down=down, number=window.c.id)
-        if len(found) == limit:
-            return found
+        if not self._few(query):
+            # The first of them, in order, before an index that gives no order.
+            first = sa.select(_D.id, column.label("sorted"), _D.place).where(*self._columns(query, led=False), *after)
+            window = first.order_by(column.desc() if down else column, _D.id.desc() if down else _D.id).limit(_NEWEST).subquery()
+            checked = self._checked(sa.select(window.c.id), query, window.c.place, window.c.id)
+            found = self._ids(checked, window.c.sorted, limit, down=down, number=window.c.id)
+            if len(found) == limit:
+                return found
         return self._ids(self._fitting(query, _D.id)[0].where(*after), column, limit, down=down, fetched=True)
 
     def _ids(self, select: sa.Select[Any], column: Any, limit: int, *, down: bool, fetched: bool = False, number: Any = _D.id) -> list[int]:
@@ -154,7 +158,7 @@ class Searching(Narrowing):
 
     def _fitting(self, query: Query, *columns: Any) -> tuple[sa.Select[Any], Any]:
         """All datasets that fit, by whichever index leads to the fewest, and their place as this index gives it in order."""
-        if self._few(query):
+        if self._one_by_one(query):
             return self._checked(sa.select(*columns).where(*self._columns(query)), query), _D.place + 0
         if _indexed(query):
             return self._by_words(query, *columns)
