@@ -138,7 +138,7 @@ def filled(name: str, count: int, folder: Path) -> Iterator[tuple[str, Callable[
         return url
 
     if name == "sqlite":
-        yield fill(f"sqlite:///{folder / f'{count}.sqlite'}"), list
+        yield fill(f"sqlite:///{tempfile.mkdtemp(dir=folder)}/ledger.sqlite"), list
         return
     with cluster(serving.free_port(), shared_buffers="512MB") as postgres:
         assert postgres.process is not None
