@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ _SHORTEST, _LONGEST = 12, 200
 def is_name(user: str) -> bool:
     """Whether this may be a user name: printable, without slash, and without blanks at its ends."""
     return 0 < len(user) <= _LONGEST_NAME and user.isprintable() and user == user.strip() and "/" not in user
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Passwords:
@@ -75,7 +80,7 @@ class Passwords:
         """Of two that change the file at once (the hub, `neve-run passwd`), one waits. `admin`: of a new user."""
         hashed = self._hasher.hash(password)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("a") as lock:
+        with open(self._path.with_suffix(".lock"), "a", opener=_private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             users = self.users()
             users[user] = {"admin": admin, **users.get(user, {}), "hash": hashed}

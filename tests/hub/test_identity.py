@@ -42,6 +42,7 @@ class NoProxy(Proxy):
 
 home = Path("home")
 here = SimpleNamespace(api_url="http://127.0.0.1:1", secrets=home, passwords=home / "passwords.json", home=home)
+here.settings = SimpleNamespace(login=SimpleNamespace(issuer=None))
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.bind_url = "http://127.0.0.1:PORT"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:PORT"
