@@ -252,7 +252,6 @@ def serve(archive: Archive) -> None:
     api = archive.settings.api
     site = create_site(archive, JupyterHub(api))
     listener = listen(api.host, api.port)
-    look_for_cycles_rarely()
     gc.freeze()  # what is there by now stays: going through it takes as long as a whole search
     with listener:
         uvicorn.Server(uvicorn.Config(site, log_level="warning", access_log=False)).run(sockets=[listener])

@@ -35,18 +35,15 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, ow
             full[covered.dataset_id].add(covered.tier)
     rarely = tx.rarely(ids)
     claims: dict[int, list[Any]] = {i: [] for i in ids}
-    for claim in tx.stored_claims(rarely["claim"]) if rarely["claim"] else []:
+    for claim in tx.stored_claims(rarely["claim"]):
         claims[claim.dataset_id].append(claim)
-    open_restores = {r.dataset_id: r for r in tx.open_restores(rarely["restore"])} if rarely["restore"] else {}
+    open_restores = {r.dataset_id: r for r in tx.open_restores(rarely["restore"])}
     progress = {r["dataset_id"]: r for r in restores(tx, list(open_restores.values()))}
-    problems = (tx.problems(rarely["problem"]) if rarely["problem"] else {}) | (tx.harmed(rarely["harm"]) if rarely["harm"] else {})
+    problems = tx.problems(rarely["problem"]) | tx.harmed(rarely["harm"])
     growing: dict[int, list[Document]] = {i: [] for i in ids}
-    still_open = [d.id for d in page if d.state is DatasetState.OPEN]
-    for one in tx.snapshots(still_open) if still_open else []:
+    for one in tx.snapshots([d.id for d in page if d.state is DatasetState.OPEN]):
         growing[one.dataset_id] += snapshots([one])
-    tags = tx.tags_of(rarely["tag"]) if rarely["tag"] else {}
-    comments = tx.comment_counts(rarely["comment"]) if rarely["comment"] else {}
-    public = set(tx.public_projects())
+    tags, comments, public = tx.tags_of(rarely["tag"]), tx.comment_counts(rarely["comment"]), set(tx.public_projects())
     found = []
     for d in page:
         inside = own is None or d.project in own

@@ -127,12 +127,15 @@ def _cold(settings: Settings, dataset: Dataset, file: File, held: Sequence[str])
 
 
 def see(tx: Transaction, settings: Settings, wanted: Wanted) -> int:
-    """How many files would be given. Raises `ColdData`, `Conflict` (erased), `WrongUse` (nothing matches)."""
+    """That all of it would be given; how many of the files stand in bundles. Raises `ColdData`, `Conflict` (erased), `WrongUse` (nothing fits)."""
     be_there(wanted.dataset)
-    count = sum(1 for _ in places(tx, settings, wanted))
-    if not count:
+    files = bundled = 0
+    for place in places(tx, settings, wanted):
+        files += 1
+        bundled += place.offset_bytes is not None
+    if not files:
         raise WrongUse(f"{wanted.dataset.full_name} has no received file that fits.", "Mend `path`; GET datasets/{id}/files lists them.")
-    return count
+    return bundled
 
 
 def be_there(dataset: Dataset) -> None:

@@ -136,8 +136,7 @@ def links(request: Request, who: Reader, archive: Here, dataset_id: models.Id, a
     with archive.ledger.read() as tx:
         wanted = Wanted(access.visible_dataset(tx, who, dataset_id), asked.path)
         if asked.format != "json":
-            download.see(tx, archive.settings, wanted)
-            bundled = download.account(tx, archive.settings, wanted).bundled
+            bundled = download.see(tx, archive.settings, wanted)
             if bundled:
                 raise Conflict(f"{bundled} of these files stand in bundles, which a plain list cannot name.", "Take the ZIP, or `format=json`.")
             return streamed(request, who.name, download.listed(archive, [wanted], Listed(asked.format)), "text/plain; charset=utf-8", {})

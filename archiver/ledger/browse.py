@@ -45,21 +45,27 @@ class Browse(Base):
 
     def stored_claims(self, dataset_ids: Iterable[int]) -> list[model.Claim]:
         """Claims of these datasets that are not over."""
-        c = t.claim.c
+        c, ids = t.claim.c, list(dataset_ids)
+        if not ids:
+            return []
         lasting = sa.and_(c.ended_at.is_(None), sa.or_(c.until.is_(None), c.until > self.at))
-        return self._all(model.Claim, sa.select(t.claim).where(c.dataset_id.in_(list(dataset_ids)), lasting).order_by(c.id))
+        return self._all(model.Claim, sa.select(t.claim).where(c.dataset_id.in_(ids), lasting).order_by(c.id))
 
     def open_restores(self, dataset_ids: Iterable[int]) -> list[model.Restore]:
         """Restores of these datasets that have not ended, oldest first."""
-        c = t.restore.c
-        select = sa.select(t.restore).where(c.dataset_id.in_(list(dataset_ids)), c.state.in_(model.active(model.RESTORE_CHANGES)))
+        c, ids = t.restore.c, list(dataset_ids)
+        if not ids:
+            return []
+        select = sa.select(t.restore).where(c.dataset_id.in_(ids), c.state.in_(model.active(model.RESTORE_CHANGES)))
         return self._all(model.Restore, select.order_by(c.id))
 
     def problems(self, dataset_ids: Iterable[int]) -> dict[int, str]:
         """Why a dataset is not as it should be: its transfers that wait for a person."""
-        c = t.transfer.c
+        c, ids = t.transfer.c, list(dataset_ids)
+        if not ids:
+            return {}
         select = sa.select(c.dataset_id, sa.func.count(), sa.func.max(c.error)).where(
-            c.dataset_id.in_(list(dataset_ids)), c.state == model.TransferState.QUARANTINED
+            c.dataset_id.in_(ids), c.state == model.TransferState.QUARANTINED
         )
         return {row[0]: f"{row[1]} transfer(s) gave up: {row[2]}" for row in self.connection.execute(select.group_by(c.dataset_id))}
 

@@ -75,6 +75,8 @@ class Findings(Base):
     def harmed(self, dataset_ids: Iterable[int]) -> dict[int, str]:
         """Datasets with copies that nothing replaces, or that others cover, or whose last drill failed, each with a sentence."""
         ids = list(dataset_ids)
+        if not ids:
+            return {}
         c, o, d = t.finding.c, t.object_.c, t.drill.c
         newest = sa.select(sa.func.max(d.id)).where(d.dataset_id.in_(ids), d.ended_at.is_not(None)).group_by(d.dataset_id)
         failed = sa.select(d.dataset_id, d.tier, d.error).where(d.id.in_(newest), d.state == model.DrillState.FAILED)

@@ -26,6 +26,8 @@ class Remarks(Indexing):
     def tags_of(self, dataset_ids: Iterable[int]) -> dict[int, list[str]]:
         """The tags of these datasets, in order."""
         found: dict[int, list[str]] = {i: [] for i in dataset_ids}
+        if not found:
+            return {}
         select = sa.select(t.tag.c.dataset_id, t.tag.c.tag).where(t.tag.c.dataset_id.in_(list(found))).order_by(t.tag.c.tag)
         for dataset_id, tag in self.connection.execute(select):
             found[dataset_id].append(tag)
@@ -53,8 +55,10 @@ class Remarks(Indexing):
         return self._all(model.Comment, sa.select(t.comment).where(c.dataset_id == dataset_id, c.id > after_id).order_by(c.id).limit(limit))
 
     def comment_counts(self, dataset_ids: Iterable[int]) -> dict[int, int]:
-        c = t.comment.c
-        rows = self.connection.execute(sa.select(c.dataset_id, sa.func.count()).where(c.dataset_id.in_(list(dataset_ids))).group_by(c.dataset_id))
+        c, ids = t.comment.c, list(dataset_ids)
+        if not ids:
+            return {}
+        rows = self.connection.execute(sa.select(c.dataset_id, sa.func.count()).where(c.dataset_id.in_(ids)).group_by(c.dataset_id))
         return {row[0]: row[1] for row in rows}
 
     def comment(self, comment_id: int) -> model.Comment:

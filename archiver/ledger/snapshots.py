@@ -34,6 +34,8 @@ class Snapshots(Leases):
 
     def snapshots(self, dataset_ids: Collection[int]) -> list[model.Snapshot]:
         """All of these datasets, in order of the paths that they are shown at."""
+        if not dataset_ids:
+            return []
         c = t.snapshot.c
         return self._all(model.Snapshot, sa.select(t.snapshot).where(c.dataset_id.in_(dataset_ids)).order_by(c.dataset_id, c.shown_raw))
 

@@ -6,7 +6,6 @@ are followed) and never stands in a repr or an error. Only GET is tried again: a
 
 from __future__ import annotations
 
-import difflib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -273,19 +272,9 @@ class Client:
         return NotFound(f"There is no dataset {name} among those you may read.", hint, nearest)
 
     def _nearest(self, name: str) -> list[str]:
-        """Up to three existing names that look like `name`: candidates come from the server's search, from narrow to wide."""
-        bare = name.rpartition("/")[2]
-        stem = bare.rstrip("0123456789").rstrip("-_.")
-        for text in dict.fromkeys([bare, stem, bare[:3], ""]):
-            filters = {"q": text} if text else {}
-            known: dict[str, str] = {}
-            for item in self.page(filters, _PAGE).items:
-                known.setdefault(item.name, item.full_name)
-                known[item.full_name] = item.full_name
-            close = difflib.get_close_matches(name, known, n=6, cutoff=0.6)
-            if close:
-                return list(dict.fromkeys(known[match] for match in close))[:3]
-        return []
+        """Up to three existing names that look like `name`, or begin so."""
+        answer = self._send("GET", "datasets/complete", params={"prefix": name, "limit": "3"})
+        return self._parsed(lambda answer: [str(near) for near in answer["near"] or answer["names"]], answer)
 
 
 def _json_of(response: httpx.Response) -> Any:

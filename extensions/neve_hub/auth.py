@@ -1,7 +1,7 @@
 """Who gets in: the hub's side of the password file.
 
-Law: whoever is in the file and knows its password gets in, nobody else; who guesses waits. A name is taken exactly as written, so two names never
-fold into one.
+Law: whoever is in the file and knows its password gets in, nobody else; who guesses waits. A name is taken exactly as written, so two
+names never fold into one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from traitlets import Unicode
 
 from neve_hub import password_page
 from neve_hub.attempts import Attempts
-from neve_hub.passwords import Passwords, is_name
+from neve_hub.names import AsWritten
+from neve_hub.passwords import Passwords
 
 T = TypeVar("T")
 
 
-class PasswordAuthenticator(Authenticator):
+class PasswordAuthenticator(AsWritten, Authenticator):
     """The file is read at each login: a new password needs no restart."""
 
     passwords_file = Unicode(config=True, help="The password file.")
@@ -66,9 +67,3 @@ class PasswordAuthenticator(Authenticator):
 
     def check_allowed(self, username: str, authentication: Any = None) -> bool:  # noqa: ARG002 - the hub's signature
         return username in self.passwords.users()
-
-    def normalize_username(self, username: str) -> str:
-        return username
-
-    def validate_username(self, username: str) -> bool:
-        return is_name(username) and super().validate_username(username)

@@ -1,7 +1,7 @@
-"""From any user name to the names of what belongs to that user: container, volume, folder.
+"""What may be a user name, and from any user name the names of what belongs to that user: container, volume, folder.
 
-Law: two users never share one. A plain name stands as it is; any other becomes a readable slug, `--`, and the start of its
-SHA-256. A plain name has no `--`, so the two kinds never meet.
+Law: a name is taken exactly as it is written, and two users never share what belongs to one. There a plain name stands as it is; any other
+becomes a readable slug, `--`, and the start of its SHA-256. A plain name has no `--`, so the two kinds never meet.
 """
 
 from __future__ import annotations
@@ -9,8 +9,24 @@ from __future__ import annotations
 import hashlib
 import re
 
+LONGEST = 200
 _PLAIN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_PLAIN = 30
+
+
+def is_name(text: str, longest: int = LONGEST) -> bool:
+    """Whether this may be the name of a user (or a group): printable, without slash, and without blanks at its ends."""
+    return 0 < len(text) <= longest and text.isprintable() and text == text.strip() and "/" not in text
+
+
+class AsWritten:
+    """For an authenticator: no two names fold into one."""
+
+    def normalize_username(self, username: str) -> str:
+        return username
+
+    def validate_username(self, username: str) -> bool:
+        return is_name(username) and bool(super().validate_username(username))  # type: ignore[misc]  # the authenticator's
 
 
 def safe_name(user: str, server: str = "") -> str:

@@ -29,7 +29,7 @@ from traitlets import Bool, Unicode
 
 from archiver.errors import WrongSetting
 from neve_hub.instance import Instance
-from neve_hub.passwords import is_name
+from neve_hub.names import AsWritten, is_name
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 _NEEDED = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
@@ -43,18 +43,22 @@ def _document(here: Instance) -> Path:
     return here.home / "hub" / "provider.json"
 
 
+def _issuer(here: Instance) -> str:
+    return str(here.settings.login.issuer).rstrip("/")
+
+
 def discover(here: Instance) -> str | None:
     """Ask the provider where its parts are, and keep the answer: with it the hub starts while the provider is away.
 
     Returns a sentence when it is, and an earlier answer serves. Raises `WrongSetting`.
     """
-    issuer = str(here.settings.login.issuer).rstrip("/")
+    issuer = _issuer(here)
     try:
         answer = httpx.get(issuer + _WELL_KNOWN, timeout=_ANSWER_WITHIN_S, follow_redirects=True)
         said = answer.raise_for_status().json()
         whole = isinstance(said, dict) and all(isinstance(said.get(name), str) for name in ("issuer", *_NEEDED))
     except (httpx.HTTPError, ValueError) as error:
-        if _known(here, issuer):
+        if _known(here):
             return f"the login service {issuer} does not answer ({error}): nobody can log in until it does"
         raise WrongSetting(
             f"login.issuer: {issuer}{_WELL_KNOWN} does not answer ({error}).", "Mend the address, or see that the service runs."
@@ -67,19 +71,19 @@ def discover(here: Instance) -> str | None:
     return None
 
 
-def _known(here: Instance, issuer: str) -> dict[str, Any] | None:
+def _known(here: Instance) -> dict[str, Any] | None:
     """The provider's own description, as it was kept."""
     try:
         said: dict[str, Any] = json.loads(_document(here).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    return said if said["issuer"].rstrip("/") == issuer else None
+    return said if said["issuer"].rstrip("/") == _issuer(here) else None
 
 
 def configure(c: Any, here: Instance) -> None:
     """The hub's wiring where [login] names an issuer."""
     login = here.settings.login
-    at = _known(here, str(login.issuer).rstrip("/"))
+    at = _known(here)
     if at is None or login.client_secret_file is None:
         raise WrongSetting("login.issuer was never asked where its parts are.", "Start with `neve-run`, which does.")
     c.JupyterHub.authenticator_class = ProviderAuthenticator
@@ -128,7 +132,7 @@ class _LogoutHandler(OAuthLogoutHandler):
         self.redirect(f"{ends_at}{'&' if '?' in ends_at else '?'}{asked}")
 
 
-class ProviderAuthenticator(GenericOAuthenticator):
+class ProviderAuthenticator(AsWritten, GenericOAuthenticator):
     """oauthenticator's generic one, with the law above."""
 
     issuer = Unicode(config=True, help="The provider, as it names itself.")
@@ -145,12 +149,6 @@ class ProviderAuthenticator(GenericOAuthenticator):
         self._refreshing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # Names
-
-    def normalize_username(self, username: str) -> str:
-        return username
-
-    def validate_username(self, username: str) -> bool:
-        return is_name(username) and super().validate_username(username)
 
     def user_info_to_username(self, user_info: dict[str, Any]) -> str:
         name = user_info.get(self.username_claim)
@@ -182,7 +180,7 @@ class ProviderAuthenticator(GenericOAuthenticator):
             return set()
         groups = [found] if isinstance(found, str) else found if isinstance(found, list) else []
         fits = (re.fullmatch(self.group_pattern, group) for group in groups if isinstance(group, str))
-        return {project for fit in fits if fit and _can_be_group(project := next(filter(None, fit.groups()), ""))}
+        return {project for fit in fits if fit and is_name(project := next(filter(None, fit.groups()), ""), _LONGEST_GROUP)}
 
     async def update_auth_model(self, auth_model: dict[str, Any]) -> dict[str, Any]:
         auth_model["admin"] = False  # unless a group of theirs says so: the hub's own admin page does not
@@ -273,7 +271,3 @@ class ProviderAuthenticator(GenericOAuthenticator):
         user.sync_groups([])
         user.admin = False
         user.db.commit()
-
-
-def _can_be_group(name: str) -> bool:
-    return 0 < len(name) <= _LONGEST_GROUP and name.isprintable() and "/" not in name and name == name.strip()

@@ -14,6 +14,8 @@ from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from archiver.errors import PublicError
+from neve_hub.names import LONGEST as LONGEST_NAME
+from neve_hub.passwords import LONGEST, SHORTEST
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -58,7 +60,8 @@ class PasswordPage(BaseHandler):
         self.set_header("Cache-Control", "no-store")
         gives = "admin:users" in self.parsed_scopes
         people = sorted(self.authenticator.passwords.users()) if gives else []
-        self.finish(await self.render_template("password.html", gives=gives, people=people, xsrf=self.xsrf_token.decode("ascii"), **said))
+        shown = {"gives": gives, "people": people, "shortest": SHORTEST, "longest": LONGEST, "longest_name": LONGEST_NAME, **said}
+        self.finish(await self.render_template("password.html", xsrf=self.xsrf_token.decode("ascii"), **shown))
 
 
 class GivePage(PasswordPage):

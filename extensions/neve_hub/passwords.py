@@ -17,14 +17,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from neve.private import write_private
 
 from archiver.errors import NotFound, WrongUse
+from neve_hub.names import is_name
 
-_LONGEST_NAME = 200
-_SHORTEST, _LONGEST = 12, 200
-
-
-def is_name(user: str) -> bool:
-    """Whether this may be a user name: printable, without slash, and without blanks at its ends."""
-    return 0 < len(user) <= _LONGEST_NAME and user.isprintable() and user == user.strip() and "/" not in user
+SHORTEST, LONGEST = 12, 200
 
 
 def _private(path: str, flags: int) -> int:
@@ -63,8 +58,8 @@ class Passwords:
 
     def change(self, user: str, password: str) -> None:
         """Take the password that a known user has chosen. Raises `WrongUse` with what is wrong with it."""
-        if not _SHORTEST <= len(password) <= _LONGEST:
-            raise WrongUse(f"A password has {_SHORTEST} to {_LONGEST} characters.", "A few words that nobody would put together are easy to keep.")
+        if not SHORTEST <= len(password) <= LONGEST:
+            raise WrongUse(f"A password has {SHORTEST} to {LONGEST} characters.", "A few words that nobody would put together are easy to keep.")
         if user.casefold() in password.casefold():
             raise WrongUse("The password holds the user's name.", "Choose one without it.")
         if self.verify(user, password):

@@ -10,7 +10,7 @@ import json
 import re
 
 import pytest
-from fixtures.chromium import take_picture
+from fixtures.chromium import log_in, take_picture
 from fixtures.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.fuse]
@@ -20,13 +20,6 @@ RUN_WITHIN_S = 300
 TIERS_WITHIN_S = 180
 RESTORED_WITHIN_S = 90
 NOTEBOOK = "Start here.ipynb"
-
-
-def log_in(page, instance, user: str) -> None:
-    page.goto(f"{instance.url}/hub/login")
-    page.fill("#username_input", user)
-    page.fill("#password_input", instance.passwords[user])
-    page.click("#login_submit")
 
 
 def wait_for_tiers(page, instance) -> None:

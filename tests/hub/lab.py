@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fixtures.chromium import log_in
 from fixtures.instance import RunningInstance
 
 if TYPE_CHECKING:
@@ -30,12 +31,8 @@ class Lab:
 
     def enter(self) -> None:
         """Log in by the form, and have the server started if it does not run."""
-        page = self.page
-        page.goto(f"{self.running.url}/hub/login?next=%2Fhub%2Fspawn")
-        page.fill("#username_input", self.user)
-        page.fill("#password_input", self.running.passwords[self.user])
-        page.click("#login_submit")
-        page.wait_for_url(re.compile(rf"/user/{self.user}/lab"), timeout=SERVER_WITHIN_MS)
+        log_in(self.page, self.running, self.user, "/hub/login?next=%2Fhub%2Fspawn")
+        self.page.wait_for_url(re.compile(rf"/user/{self.user}/lab"), timeout=SERVER_WITHIN_MS)
 
     def write(self, name: str, *cells: str) -> None:
         """Put a notebook with these code cells into the home, as JupyterLab does when it saves."""

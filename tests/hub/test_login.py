@@ -5,7 +5,8 @@ import stat
 import time
 
 import pytest
-from neve_hub.passwords import Passwords, is_name
+from neve_hub.names import is_name
+from neve_hub.passwords import Passwords
 
 from archiver.errors import NotFound, WrongUse
 

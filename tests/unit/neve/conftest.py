@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import hashlib
 import io
@@ -187,6 +188,8 @@ class Api:
                 return 200, {"items": [{"name": name, "title": name} for name in self.project_names]}
             case "GET", ["datasets"]:
                 return 200, self.page(query)
+            case "GET", ["datasets", "complete"]:
+                return 200, self.completed(query["prefix"])
             case "GET", ["datasets", "facets"]:
                 items = self.page({**query, "limit": "9999", "cursor": "0"})["items"]
                 counts = {name: Counter(str(item[name]) for item in items if item[name]) for name in ("project", "instrument", "tier", "format")}
@@ -320,6 +323,14 @@ class Api:
         items = [item for item in items if query.get("from", "") <= item["acquired_at"] < query.get("to", "9")]
         start, limit = int(query.get("cursor", 0)), int(query.get("limit", 50))
         return {"items": items[start : start + limit], "total": len(items), "next_cursor": str(start + limit) if start + limit < len(items) else None}
+
+    def completed(self, prefix):
+        """As the archiver, in small: what begins so, else what looks like it."""
+        items = self.datasets.values()
+        names = sorted({name for item in items if (name := item["full_name" if "/" in prefix else "name"]).startswith(prefix)})
+        known = {item[key]: item["full_name"] for key in ("name", "full_name") for item in items}
+        near = dict.fromkeys(known[one] for one in difflib.get_close_matches(prefix, known, 6)) if not names else ()
+        return {"names": names, "tags": [], "fields": [], "near": list(near)[:3]}
 
     @staticmethod
     def problem(status, code, **extra):
