@@ -31,6 +31,7 @@ from archiver.sections import (
     ReceptionSettings,
     RuleSettings,
     StoreSettings,
+    TeamSettings,
     TierName,
     TierSettings,
     WorkerSettings,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     reception: ReceptionSettings = ReceptionSettings()
     ledger: LedgerSettings = LedgerSettings()
     api: ApiSettings = ApiSettings()
+    team: TeamSettings = TeamSettings()
     login: LoginSettings = LoginSettings()
     hub: HubSettings = HubSettings()
 
@@ -102,6 +104,9 @@ class Settings(BaseSettings):
             other = buckets.setdefault((self.tier_endpoint(name), tier.bucket), name)
             if other != name:
                 raise ValueError(f"tiers.{other} and tiers.{name} share the bucket {tier.bucket}: give each tier a bucket of its own")
+        shared = self.team.bucket and buckets.get((self.store.endpoint_url, self.team.bucket))
+        if shared:
+            raise ValueError(f"team.bucket is the bucket of tiers.{shared}: team notebooks need a bucket of their own")
         self._reaches(self._rules([]), "policy")
         for number, rule in enumerate(self.rules):
             self._reaches(self._rules([rule]), f"rules.{number}")

@@ -1,7 +1,8 @@
 """Short-lived keys for notebooks: a role of the store, narrowed by a session policy to one project.
 
-Law: the keys read one project's folder in the tiers that are read in place, and nothing else; the store enforces it, not we.
-The archiver's own keys never leave it. One project per credential, as a session policy holds 2,048 characters on AWS.
+Law: the keys read one project's folder in the tiers that are read in place, and nothing else; those of team notebooks read and write one
+project's folder of the team's bucket, end no version, and nothing else. The store enforces it, not we. The archiver's own keys never
+leave it. One project per credential, as a session policy holds 2,048 characters on AWS.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 
 _POLICY_CHARACTERS = 2048  # AWS, AssumeRole: Policy
 _NEAR = ("hot", "archive")
+_READS = ("s3:GetObject", "s3:GetObjectVersion")
+_LISTS = ("s3:ListBucket",)
+# No DeleteObjectVersion: what a member deletes or writes over can be had back.
+TEAM = (
+    (*_READS, "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+    (*_LISTS, "s3:ListBucketVersions"),
+)
+"""What the keys of team notebooks may do to objects, and to the bucket below the project's prefix."""
 
 
 class NotConfigured(PublicError):
@@ -43,7 +52,7 @@ class NotConfigured(PublicError):
 
 @dataclass(frozen=True)
 class Credentials:
-    """Keys that read `<project>/` in `buckets` (by tier) until `expires_at`. They show in no repr."""
+    """Keys for `<project>/` in `buckets` (by tier, or `team`) until `expires_at`. They show in no repr."""
 
     access_key_id: str
     secret_access_key: str
@@ -69,12 +78,28 @@ def credentials(archive: Archive, project: str, user: str) -> Credentials:
             "This installation hands out no keys to its store.", "Read the data at its path below /data; an admin can set api.broker_role_arn."
         )
     buckets = _near_buckets(settings)
+    return _assumed(settings, role, user, session_policy(names.unit("a project", project), list(buckets.values())), buckets)
+
+
+def team_credentials(archive: Archive, project: str, user: str) -> Credentials:
+    """Keys for `user` to read and write the team notebooks of `project`. Whether the user may is the caller's question.
+
+    Raises `NotConfigured` where there are none, `StoreUnavailable` when the store gives none.
+    """
+    team = archive.settings.team
+    if team.bucket is None or team.role_arn is None:
+        raise NotConfigured("This installation has no team notebooks.", "An admin can set team.bucket and team.role_arn.")
+    policy = session_policy(names.unit("a project", project), [team.bucket], *TEAM)
+    return _assumed(archive.settings, team.role_arn, user, policy, {"team": team.bucket})
+
+
+def _assumed(settings: Settings, role: str, user: str, policy: str, buckets: Mapping[str, str]) -> Credentials:
     try:
         with contextlib.closing(_client(settings)) as sts:
             answer = sts.assume_role(
                 RoleArn=role,
                 RoleSessionName=session_name(user),
-                Policy=session_policy(names.unit("a project", project), list(buckets.values())),
+                Policy=policy,
                 DurationSeconds=settings.api.credential_minutes * 60,
             )
     except (ClientError, BotoCoreError) as error:
@@ -91,20 +116,20 @@ def credentials(archive: Archive, project: str, user: str) -> Credentials:
     )
 
 
-def session_policy(project: str, buckets: list[str]) -> str:
-    """Get what lies below `project/` and list it, in these buckets; nothing else. Raises `WrongUse` when S3 would not take it."""
+def session_policy(project: str, buckets: list[str], actions: Sequence[str] = _READS, lists: Sequence[str] = _LISTS) -> str:
+    """Do these things to what lies below `project/` and list it, in these buckets; nothing else. Raises `WrongUse` when S3 would not take it."""
     policy = json.dumps(
         {
             "Version": "2012-10-17",
             "Statement": [
                 {
                     "Effect": "Allow",
-                    "Action": ["s3:GetObject", "s3:GetObjectVersion"],
+                    "Action": list(actions),
                     "Resource": [f"arn:aws:s3:::{bucket}/{project}/*" for bucket in buckets],
                 },
                 {
                     "Effect": "Allow",
-                    "Action": ["s3:ListBucket"],
+                    "Action": list(lists),
                     "Resource": [f"arn:aws:s3:::{bucket}" for bucket in buckets],
                     "Condition": {"StringLike": {"s3:prefix": [f"{project}/*"]}},
                 },

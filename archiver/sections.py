@@ -264,6 +264,23 @@ class ApiSettings(Section):
     session_hours: int = Field(12, ge=1, le=336, description="Longest time between two sign-ins of a browser.")
 
 
+class TeamSettings(Section):
+    """Notebooks that a project's members write together: a versioned bucket of their own, which is no tier."""
+
+    bucket: str | None = Field(
+        None, min_length=3, max_length=63, description="Bucket of team notebooks, at [store]'s endpoint; empty means none are offered."
+    )
+    role_arn: str | None = Field(
+        None, description="Role that api.broker_profile assumes to write there, narrowed to one project; needed where a bucket is named."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> TeamSettings:
+        if (self.bucket is None) != (self.role_arn is None):
+            raise ValueError("bucket and role_arn go together: without both no team notebooks are offered")
+        return self
+
+
 class LoginSettings(Section):
     """Who gets in: by the facility's own login (OpenID Connect); without an issuer, by a password of the hub's own for each user."""
 

@@ -13,6 +13,7 @@
 | `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |
 | `door`             | test    | the API on a real port, an instrument's key, a worker on demand        | door         |
 | `doors`            | test    | makes such doors, with settings of their own                                    | door         |
+| `team_door`        | test    | a door that offers team notebooks, people of two projects, an admin's S3 client | team         |
 | `smtp_sink`      | test    | a mail server that keeps what it is sent                                        | smtp         |
 | `place`            | test    | a ledger whose datasets have no bytes, its mail to `smtp_sink`                  | place        |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
@@ -47,6 +48,7 @@ pytest_plugins = [
     "fixtures.own_store",
     "fixtures.site",
     "fixtures.door",
+    "fixtures.team",
     "fixtures.smtp",
     "fixtures.place",
     "fixtures.glacier",

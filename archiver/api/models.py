@@ -56,7 +56,10 @@ class RestoreQuery(Asked):
 class CredentialsAsked(Asked):
     """Ask for keys."""
 
-    project: Annotated[Text, Field(min_length=1, strict=True)] = Field(description="The project to read.")
+    project: Annotated[Text, Field(min_length=1, strict=True)] = Field(description="The project.")
+    purpose: Literal["data", "team"] = Field(
+        "data", alias="for", description="`data`: to read its data; `team`: to read and write its team notebooks, for members only."
+    )
 
 
 class Me(BaseModel):
@@ -66,6 +69,7 @@ class Me(BaseModel):
     admin: bool = Field(description="Sees every project.")
     projects: list[str] = Field(description="Your own projects; what is public beside them: GET projects.")
     scopes: list[str] = Field(description="Scopes of the archiver that the token carries.")
+    team_notebooks: bool = Field(description="Whether this installation has team notebooks.")
 
 
 class Project(BaseModel):

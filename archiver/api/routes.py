@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from archiver import contents, credentials, describe
+from archiver import auth, contents, credentials, describe
 from archiver.api import access, listing, models
 from archiver.api.access import Anybody, Here, Program, Reader
 from archiver.api.health import Health
@@ -31,7 +31,9 @@ def me(who: Anybody, archive: Here) -> models.Me:
     """Whom the token stands for. Needs no scope but access to the archiver."""
     with archive.ledger.read() as tx:
         known = [project.name for project in access.known_projects(tx, who) if who.belongs(project.name)]
-    return models.Me(name=who.name, admin=who.admin, projects=known, scopes=sorted(who.scopes))
+    return models.Me(
+        name=who.name, admin=who.admin, projects=known, scopes=sorted(who.scopes), team_notebooks=archive.settings.team.bucket is not None
+    )
 
 
 @api.get("/projects", tags=["me"])
@@ -81,11 +83,16 @@ def events(who: Reader, archive: Here, dataset_id: models.Id, asked: Annotated[m
     "/credentials", tags=["credentials"], responses=declared(NotFound, StoreUnavailable, LedgerUnavailable, HubUnavailable, credentials.NotConfigured)
 )
 def keys(who: Program, archive: Here, asked: models.CredentialsAsked) -> models.Keys:
-    """Short-lived S3 keys that read one project's data in hot and archive. Scope `custom:archiver:read`."""
+    """Short-lived S3 keys of one project. Scope `custom:archiver:read`: they read its data in hot and archive. `"for": "team"`, scope
+    `custom:archiver:ingest` too: they read and write its team notebooks, which take a member even where the data are public."""
+    team = asked.purpose == "team"
+    if team:
+        who.need(auth.INGEST)
     with archive.ledger.read() as tx:
-        if asked.project not in {project.name for project in access.known_projects(tx, who)}:
-            raise NotFound("There is no such project among yours.", "GET projects lists them.")
-    given = credentials.credentials(archive, asked.project, who.name)
+        known = {project.name for project in access.known_projects(tx, who)}
+    if asked.project not in known or (team and not who.belongs(asked.project)):
+        raise NotFound("There is no such project among yours.", "GET projects lists them.")
+    given = (credentials.team_credentials if team else credentials.credentials)(archive, asked.project, who.name)
     return models.Keys(**{name: getattr(given, name) for name in models.Keys.model_fields})
 
 

@@ -1,6 +1,7 @@
 """Profiles for every other S3 program: the managed part of ~/.aws/config.
 
-Law: no key is written, only the command that gets one (`credential_process = neve credentials P`), so profiles never grow old. What stands
+Law: no key is written, only the command that gets one (`credential_process = neve credentials P`), so profiles never grow old. Where there are
+team notebooks, `neve-team-P` is the profile that reads and writes those of the project P. What stands
 outside the marks is somebody else's and stays, byte for byte; a profile that somebody made under a project's name wins. The file is
 replaced in one step, mode 0600.
 """
@@ -22,13 +23,14 @@ from neve.wording import utc_json
 
 BEGIN = "# >>> Névé: written at each start, changes between these marks are lost >>>"
 END = "# <<< Névé <<<"
+TEAM = "neve-team-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*")
 _SECTION = re.compile(r"^\[\s*(?:profile\s+)?(?P<quote>['\"]?)(?P<name>[^\]]*?)(?P=quote)\s*\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was done: `profiles` now work; `kept` are projects whose name a profile of the user's own has."""
+    """What was done: `profiles` now work; `kept` are those whose name a profile of the user's own has."""
 
     path: Path
     profiles: tuple[str, ...]
@@ -40,9 +42,9 @@ def config_path() -> Path:
     return Path(os.environ.get("AWS_CONFIG_FILE") or Path.home() / ".aws" / "config").expanduser()
 
 
-def process_json(client: Client, project: str) -> dict[str, str | int]:
+def process_json(client: Client, project: str, *, team: bool = False) -> dict[str, str | int]:
     """What AWS's clients expect of a credential_process. (AWS SDKs and Tools Reference Guide, "Process credential provider".)"""
-    keys = client.credentials(project)
+    keys = client.credentials(project, team=team)
     return {
         "Version": 1,
         "AccessKeyId": keys.access_key_id,
@@ -63,8 +65,8 @@ def configure(client: Client) -> Written:
         raise NeveError(f"{path} cannot be read ({_why(error)}).", "Mend or move it, then run `neve credentials --configure`.") from None
     foreign = _outside(before, path)
     taken = {match["name"] for match in _SECTION.finditer(foreign)}
-    projects = [name for name in sorted(client.projects()) if _NAME.fullmatch(name)]
-    ours = [name for name in projects if name not in taken]
+    wanted = _wanted(client)
+    ours = {name: command for name, command in wanted.items() if name not in taken}
     managed = _managed(client, ours) if ours else ""
     after = foreign if not managed else f"{foreign}{'' if not foreign or foreign.endswith(chr(10)) else chr(10)}{managed}"
     if after != before:
@@ -76,7 +78,15 @@ def configure(client: Client) -> Written:
             ) from None
     elif path.exists():
         path.chmod(0o600)
-    return Written(path, tuple(ours), tuple(name for name in projects if name in taken))
+    return Written(path, tuple(ours), tuple(name for name in wanted if name in taken))
+
+
+def _wanted(client: Client) -> dict[str, list[str]]:
+    """Profiles and what comes after `neve credentials` in each."""
+    me = client.me()
+    readable = [name for name in sorted(client.projects()) if _NAME.fullmatch(name)]
+    team = [name for name in sorted(me.projects) if _NAME.fullmatch(name)] if me.team_notebooks else []
+    return {**{name: [name] for name in readable}, **{f"{TEAM}{name}": [name, "--team"] for name in team}}
 
 
 def _outside(text: str, path: Path) -> str:
@@ -99,15 +109,16 @@ def _outside(text: str, path: Path) -> str:
     return "".join(kept)
 
 
-def _managed(client: Client, projects: list[str]) -> str:
-    keys = client.credentials(projects[0])  # region and endpoint are the same for all
+def _managed(client: Client, profiles: dict[str, list[str]]) -> str:
+    command = next(iter(profiles.values()))
+    keys = client.credentials(command[0], team="--team" in command)  # region and endpoint are the same for all
     endpoint = endpoint_for(client, keys)
     where = [] if endpoint is None else [f"endpoint_url = {endpoint}"]
     lines = [BEGIN]
-    for project in projects:
+    for name, arguments in profiles.items():
         lines += [
-            f"[profile {project}]",
-            f"credential_process = {shlex.quote(str(_neve()))} credentials {project}",
+            f"[profile {name}]",
+            f"credential_process = {shlex.quote(str(_neve()))} credentials {' '.join(arguments)}",
             f"region = {keys.region}",
             *where,
             # Other stores than AWS's choke on the checksums that clients add by default.

@@ -37,15 +37,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 def credentials(
     project: Annotated[str | None, typer.Argument(help="Project whose data the keys shall read.")] = None,
     configure: Annotated[bool, typer.Option("--configure", help="Write a profile per project into ~/.aws/config.")] = False,
+    team: Annotated[bool, typer.Option("--team", help="Keys that read and write the project's team notebooks instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Print short-lived keys as AWS's clients expect them of a credential_process, or write the profiles that call this."""
     from neve import aws_config  # noqa: PLC0415 - status needs none of it
 
-    if configure == (project is not None):
-        raise WrongUse("Say a project, or --configure.", "`neve credentials PROJECT` or `neve credentials --configure`.")
+    if configure == (project is not None) or (configure and team):
+        raise WrongUse("Say a project, or --configure.", "`neve credentials PROJECT [--team]` or `neve credentials --configure`.")
     if project is not None:
-        typer.echo(json.dumps(aws_config.process_json(connect(), project)))
+        typer.echo(json.dumps(aws_config.process_json(connect(), project, team=team)))
         return
     written = aws_config.configure(connect())
     if as_json:

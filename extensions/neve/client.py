@@ -229,9 +229,9 @@ class Client:
         """Say that the messages up to this number have been read."""
         self._send("POST", "me/notices/seen", json={"up_to": up_to})
 
-    def credentials(self, project: str) -> records.Credentials:
-        """Fresh short-lived keys that read `project`'s data."""
-        answer = self._send("POST", "credentials", json={"project": project})
+    def credentials(self, project: str, *, team: bool = False) -> records.Credentials:
+        """Fresh short-lived keys that read `project`'s data; `team`: that read and write its team notebooks."""
+        answer = self._send("POST", "credentials", json={"project": project, **({"for": "team"} if team else {})})
         return self._parsed(lambda answer: records.credentials(answer, project), answer)
 
     # How it is done

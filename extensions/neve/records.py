@@ -312,6 +312,7 @@ class Me:
     admin: bool
     projects: tuple[str, ...]
     scopes: tuple[str, ...]
+    team_notebooks: bool  # whether this installation has them
 
 
 R = TypeVar("R")

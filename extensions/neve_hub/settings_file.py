@@ -73,6 +73,10 @@ hub_api_url = {text(here.hub_url + "/hub/api")}
 hub_token_file = {text(str(secrets / "hub-token"))}
 broker_role_arn = {text(store.ROLE_ARN)}
 sts_endpoint_url = {text(here.s3_url)}
+
+[team]
+bucket = "neve-team"
+role_arn = {text(store.TEAM_ROLE_ARN)}
 """
 
 

@@ -1,9 +1,9 @@
 """The embedded store: SeaweedFS on this disk, and who may do what in it.
 
-Law: five identities and one role, each with the least it needs. `archiver` reads and writes in every tier and deletes in hot only;
+Law: five identities and two roles, each with the least it needs. `archiver` reads and writes in every tier and deletes in hot only;
 `reaper` reads, deletes outside hot, locks notwithstanding, and writes location records only; `setup` makes the buckets, and is used
-by `archiver setup` alone; `mounts` reads and lists hot; `broker` may only assume the role `notebook`, which reads hot and archive and
-which a session policy narrows to one project.
+by `archiver setup` alone; `mounts` reads and lists hot; `broker` may only assume the roles `notebook`, which reads hot and archive, and
+`team`, which reads and writes team notebooks and ends no version; a session policy narrows each to one project.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from archiver.errors import StoreUnavailable
 from neve_hub.instance import Instance
 
 ROLE_ARN = "arn:aws:iam::role/notebook"
+TEAM_ROLE_ARN = "arn:aws:iam::role/team"
 REGION = "us-east-1"
 _PROFILES = ("archiver", "broker", "mounts", "reaper", "setup")
 _READS = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning"]
 _READS += ["s3:GetObjectRetention", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketLocation"]
 _WRITES = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:RestoreObject"]
 _WRITES += ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:ListBucketMultipartUploads"]
+TEAM_ACTIONS = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+TEAM_ACTIONS += ["s3:ListBucket", "s3:ListBucketVersions"]
 _ENDS = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
 
 
@@ -69,6 +72,11 @@ def policy_document(profile: str, everywhere: list[str], hot: list[str], cold: l
     return {"Version": "2012-10-17", "Statement": statements[profile]}
 
 
+def _allowed(actions: list[str], buckets: list[str]) -> dict[str, Any]:
+    """What a role may do in these buckets, before a session policy narrows it."""
+    return {"Effect": "Allow", "Action": actions, "Resource": [arn for name in buckets for arn in (f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*")]}
+
+
 def configure(here: Instance) -> None:
     """Write what SeaweedFS reads at its start."""
     keys, tiers = credentials(here), here.settings.tiers
@@ -85,11 +93,10 @@ def configure(here: Instance) -> None:
     made = [{"name": name, "content": content} for name, content in policies.items()]
     write_private(here.secrets / "store-identities.json", json.dumps({"identities": identities, "policies": made}))
     near = [tiers[name].bucket for name in ("hot", "archive") if name in tiers]
-    reads = {
-        "Effect": "Allow",
-        "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"],
-        "Resource": [arn for bucket in near for arn in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*")],
-    }
+    team = here.settings.team
+    roles = {ROLE_ARN: ("read-near-tiers", ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], near)}
+    if team.bucket and team.role_arn:
+        roles[team.role_arn] = ("write-team-notebooks", TEAM_ACTIONS, [team.bucket])
     trust = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:user/broker"}, "Action": ["sts:AssumeRole"]}
     signing = here.secrets / "sts-signing-key"
     if not signing.exists():
@@ -100,14 +107,18 @@ def configure(here: Instance) -> None:
             {
                 "sts": {"issuer": "neve", "signingKey": signing.read_text("utf-8"), "tokenDuration": "1h", "maxSessionLength": "12h"},
                 "policy": {"defaultEffect": "Deny", "storeType": "memory"},
-                "policies": [{"name": "read-near-tiers", "document": {"Version": "2012-10-17", "Statement": [reads]}}],
+                "policies": [
+                    {"name": name, "document": {"Version": "2012-10-17", "Statement": [_allowed(actions, buckets)]}}
+                    for name, actions, buckets in roles.values()
+                ],
                 "roles": [
                     {
-                        "roleName": ROLE_ARN.rpartition("/")[2],
-                        "roleArn": ROLE_ARN,
+                        "roleName": arn.rpartition("/")[2],
+                        "roleArn": arn,
                         "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
-                        "attachedPolicies": ["read-near-tiers"],
+                        "attachedPolicies": [name],
                     }
+                    for arn, (name, _, _) in roles.items()
                 ],
             }
         ),

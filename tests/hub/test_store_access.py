@@ -12,9 +12,10 @@ from botocore.exceptions import ClientError
 from neve_hub import store
 from neve_hub.instance import Instance
 
+from archiver import credentials
 from archiver.config import load
 
-HOT, ARCHIVE, DEEP = "neve-hot", "neve-archive", "neve-deep"
+HOT, ARCHIVE, DEEP, TEAM = "neve-hot", "neve-archive", "neve-deep", "neve-team"
 MINE, OTHER = "mine", "other"
 TRICKY = ["a b+c%25é#?;&=.nxs", "x//y", "%2Fslash", "back\\slash", "日本/ü'\"*.txt"]
 
@@ -28,17 +29,17 @@ def here(hub):
 def admin(here):
     """The identity that sets the store up, with one object of two projects in each bucket."""
     s3 = store.client(here, "setup")
-    for bucket in (HOT, ARCHIVE, DEEP):
+    for bucket in (HOT, ARCHIVE, DEEP, TEAM):
         for project in (MINE, OTHER):
             s3.put_object(Bucket=bucket, Key=f"{project}/i/f", Body=b"bytes")
     yield s3
-    for bucket in (HOT, ARCHIVE, DEEP):
+    for bucket in (HOT, ARCHIVE, DEEP, TEAM):
         for project in (MINE, OTHER):
             s3.delete_object(Bucket=bucket, Key=f"{project}/i/f")
 
 
-def assume(here, profile: str, **more):
-    return store.client(here, profile, "sts").assume_role(RoleArn=store.ROLE_ARN, RoleSessionName="test", DurationSeconds=900, **more)["Credentials"]
+def assume(here, profile: str, role: str = store.ROLE_ARN, **more):
+    return store.client(here, profile, "sts").assume_role(RoleArn=role, RoleSessionName="test", DurationSeconds=900, **more)["Credentials"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,16 @@ def notebook(here, admin):
             {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": buckets, "Condition": {"StringLike": {"s3:prefix": [f"{MINE}/*"]}}},
         ],
     }
-    keys = assume(here, "broker", Policy=json.dumps(policy))
+    return with_keys(here, assume(here, "broker", Policy=json.dumps(policy)))
+
+
+@pytest.fixture(scope="module")
+def team(here, admin):
+    """The same with the keys of team notebooks, as the archiver narrows them."""
+    return with_keys(here, assume(here, "broker", store.TEAM_ROLE_ARN, Policy=credentials.session_policy(MINE, [TEAM], *credentials.TEAM)))
+
+
+def with_keys(here, keys):
     return boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{here.s3_public_port}",
@@ -105,7 +115,7 @@ def outcome(probe: str, s3, bucket: str, project: str) -> bool:
 
 
 def allowed(s3) -> set[tuple[str, str, str]]:
-    cells = [(probe, bucket, project) for probe in PROBES if probe != "policy" for bucket in (HOT, ARCHIVE, DEEP) for project in (MINE, OTHER)]
+    cells = [(probe, bucket, project) for probe in PROBES if probe != "policy" for bucket in (HOT, ARCHIVE, DEEP, TEAM) for project in (MINE, OTHER)]
     return {cell for cell in cells if outcome(cell[0], s3, cell[1], cell[2])}
 
 
@@ -114,7 +124,7 @@ READS = {"read", "head", "list", "list all", "list versions"}
 
 
 def test_control_the_admin_may_do_all_of_it(admin):
-    assert len(allowed(admin)) == (len(PROBES) - 1) * 6
+    assert len(allowed(admin)) == (len(PROBES) - 1) * 8
 
 
 def test_the_archiver_reads_and_writes_everywhere_and_deletes_in_hot_only(here, admin):
@@ -150,6 +160,21 @@ def test_a_notebooks_keys_read_their_project_in_hot_and_archive_and_nothing_else
     assert allowed(notebook) == {(probe, bucket, MINE) for probe in ("read", "head", "list") for bucket in (HOT, ARCHIVE)}
 
 
+def test_keys_of_team_notebooks_write_one_projects_and_end_no_version(team):
+    may = {"read", "head", "list", "list versions", "write", "overwrite", "copy into", "multipart", "delete"}
+    assert allowed(team) == {(probe, TEAM, MINE) for probe in may}
+
+
+def test_the_role_of_team_notebooks_reaches_nothing_but_their_bucket(here, admin):
+    """What no session policy narrows is still kept from every tier."""
+    assert {bucket for _, bucket, _ in allowed(with_keys(here, assume(here, "broker", store.TEAM_ROLE_ARN)))} == {TEAM}
+
+
+@pytest.mark.parametrize("profile", ["archiver", "reaper", "mounts"])
+def test_no_other_identity_reaches_team_notebooks(here, admin, profile):
+    assert not {cell for cell in allowed(store.client(here, profile)) if cell[1] == TEAM}
+
+
 def test_the_mounts_identity_reads_and_lists_hot_only(here, admin):
     may = {probe for probe, bucket, _ in allowed(store.client(here, "mounts")) if bucket == HOT}
     assert may == {"read", "head", "list", "list all", "list versions"}
@@ -161,10 +186,11 @@ def test_the_broker_can_only_assume_the_role(here, admin):
     assert assume(here, "broker")["SessionToken"]
 
 
+@pytest.mark.parametrize("role", [store.ROLE_ARN, store.TEAM_ROLE_ARN])
 @pytest.mark.parametrize("profile", ["mounts", "archiver", "reaper"])
-def test_nobody_else_can_assume_it(here, profile):
+def test_nobody_else_can_assume_it(here, profile, role):
     with pytest.raises(ClientError, match="AccessDenied"):
-        assume(here, profile)
+        assume(here, profile, role)
 
 
 @pytest.mark.parametrize("profile", ["broker", "mounts", "archiver", "reaper"])

@@ -19,7 +19,13 @@ from archiver.api import models
 
 
 def test_me(site):
-    assert site.as_("alice").json("me") == {"name": "alice", "admin": False, "projects": ["snow"], "scopes": [auth.READ, auth.RESTORE]}
+    assert site.as_("alice").json("me") == {
+        "name": "alice",
+        "admin": False,
+        "projects": ["snow"],
+        "scopes": [auth.READ, auth.RESTORE],
+        "team_notebooks": False,
+    }
     root = site.as_("root").json("me")
     assert root["admin"]
     assert root["projects"] == ["ice-cores", "snow"]

@@ -56,6 +56,8 @@ class Api:
         self.quoted: dict[str, dict] = {}  # what was asked for, by the quote's id
         self.quote_says: dict[str, object] = {}  # members of the next quotes
         self.project_names = ["p1"]
+        self.team_notebooks = False
+        self.keys_asked: list[dict[str, str]] = []
         self.credential_life = timedelta(hours=1)
         self.endpoint_url = "http://127.0.0.1:1"
         self.keys = ("AKIA", "secret-key", "session-token")
@@ -181,7 +183,8 @@ class Api:
             return 404, {"detail": "Not Found"}
         match method, parts:
             case "GET", ["me"]:
-                return 200, {"name": "alice", "admin": False, "projects": self.project_names, "scopes": ["custom:archiver:read"]}
+                return 200, {"name": "alice", "admin": False, "projects": self.project_names, "scopes": ["custom:archiver:read"],
+                             "team_notebooks": self.team_notebooks}  # fmt: skip
             case "GET", ["catalog.yaml"]:
                 return 200, catalog_routes._INTAKE
             case "GET", ["projects"]:
@@ -267,6 +270,7 @@ class Api:
                     notice["seen"] = notice["seen"] or notice["id"] <= body["up_to"]
                 return 200, {"items": [], "unseen": 0}
             case "POST", ["credentials"]:
+                self.keys_asked.append(body)
                 access, secret, session = self.keys
                 end = iso(datetime.now(UTC) + self.credential_life)
                 return 200, {"access_key_id": access, "secret_access_key": secret, "session_token": session, "expires_at": end,

@@ -28,6 +28,17 @@ def test_new_file(api):
     assert "AKIA" not in text
 
 
+def test_team_notebooks_have_profiles_of_their_own(api):
+    import botocore.session
+
+    api.team_notebooks = True
+    assert configure(connect()).profiles == ("saxs-2026", "xas-2025", "neve-team-saxs-2026", "neve-team-xas-2025")
+    session = botocore.session.Session(profile="neve-team-xas-2025")
+    assert session.get_scoped_config()["credential_process"].endswith(" credentials xas-2025 --team")
+    assert session.get_credentials().get_frozen_credentials().access_key == "AKIA"
+    assert api.keys_asked[-1] == {"project": "xas-2025", "for": "team"}
+
+
 def test_botocore_understands_it(api):
     import botocore.session
 
