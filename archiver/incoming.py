@@ -68,11 +68,13 @@ def room(archive: Archive, tx: Transaction, more_bytes: int, besides_bytes: int 
 
 def quota(archive: Archive, tx: Transaction, project: str, more_bytes: int) -> None:
     """See that a project may hold more. Raises `ReceptionFull`."""
-    most = next((most for glob, most in archive.settings.reception.project_max_bytes.items() if policy.matches(project, glob)), None)
+    own = tx.project(project).quota_bytes
+    by_rule = next((most for glob, most in archive.settings.reception.project_max_bytes.items() if policy.matches(project, glob)), None)
+    most = by_rule if own is None else own
     if most is not None and (held := tx.project_bytes(project)) + more_bytes > most:
         raise ReceptionFull(
             f"Project {project} holds {held} of the {most} bytes that it may: {more_bytes} more are not received.",
-            "Wait: it is asked for again by itself. An admin can raise reception.project_max_bytes.",
+            "Wait: it is asked for again by itself. An admin can raise the project's quota, or reception.project_max_bytes.",
         )
 
 

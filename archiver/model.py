@@ -260,12 +260,37 @@ def active(changes: Mapping[S, frozenset[S]]) -> tuple[S, ...]:
 
 @dataclass(frozen=True)
 class Project:
-    """A proposal or group of people; the unit of access. Its members are the hub group of that name."""
+    """A proposal or group of people; the unit of access. Its members are the hub group of that name.
+
+    Its data are public once `public_after` is reached and its embargo, if it has one, is over; without `public_after` never. When its end
+    has passed, nothing is lost and nothing changes: it is shown.
+    """
 
     name: str
     title: str
     created_at: datetime
-    public_after: datetime | None = None  # from then on all who are signed in may read its data
+    public_after: datetime | None = None  # all who are signed in may read its data from then on, but not before `embargo_until`
+    pi: str | None = None  # principal investigator
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    embargo_until: datetime | None = None  # until then its data are its members' alone, whatever else is said
+    quota_bytes: int | None = None  # it may hold so many; None: what the settings say
+
+    @property
+    def public_from(self) -> datetime | None:
+        """When its data become public, or became; None: they do not."""
+        return self.public_after and max(self.public_after, self.embargo_until or self.public_after)
+
+
+@dataclass(frozen=True)
+class ProjectChange:
+    """That somebody changed facts of a project; `detail`: each with what it was and what it is, JSON-ready."""
+
+    id: int
+    project: str
+    at: datetime
+    actor: str
+    detail: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)

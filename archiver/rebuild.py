@@ -30,7 +30,8 @@ REBUILT = "rebuilt-at"
 CANNOT_KNOW = (
     "erasures that waited for a second admin: ask for them again",
     "holds and pending restores: ask their users; what is in hot stays there until drops are released",
-    "quotas, titles of projects and instruments, when a project's data become public, and who wants notices",
+    "facts of projects (title, investigator, dates, embargo, quota): no project's data are public until its facts are said again",
+    "titles of instruments, limits of restores, and who wants notices",
     "tags and comments of the last minutes before the loss, and of datasets that were still open; who removed or changed a comment",
     "datasets that were still open: their files are reported as foreign objects; receive them again",
     "events after the last anchor: chains go on from there, and say so",

@@ -205,7 +205,7 @@ class ReceptionSettings(Section):
     parts_above_bytes: int = Field(16 * 2**20, ge=5 * 2**20, le=5 * 2**30, description="Larger files are sent in parts, which can be resumed.")
     project_max_bytes: dict[str, int] = Field(
         {},
-        description="By project (glob, the first that fits): no more is received once it holds so many bytes; senders wait until it may hold more.",
+        description="By project (glob, the first that fits; a quota of its own wins): no more is received once it holds so many bytes; senders wait.",
     )
     results: str = Field("results", min_length=1, max_length=200, description="What stands as instrument of the results that people publish.")
     quiet: timedelta = Field(timedelta(days=1), gt=timedelta(0), description="An open dataset into which nothing came for this long is closed.")

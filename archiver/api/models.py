@@ -78,7 +78,13 @@ class Project(BaseModel):
     name: str
     title: str
     member: bool = Field(description="Whether you belong to it; else its data are public.")
-    public_after: Time | None = Field(description="From then on all who are signed in may read its data.")
+    pi: str | None = Field(description="Its principal investigator.")
+    starts_at: Time | None
+    ends_at: Time | None = Field(description="When that has passed nothing is lost and nothing changes.")
+    embargo_until: Time | None = Field(description="Until then its data are its members' alone, whatever else is said.")
+    public_after: Time | None = Field(description="From then on all who are signed in may read its data, if no embargo goes on; null: never.")
+    public_from: Time | None = Field(description="The later of the two: when its data become public, or became; null: never.")
+    quota_bytes: int | None = Field(description="What it may hold, if it has a number of its own; told to members.")
 
 
 class Projects(BaseModel):

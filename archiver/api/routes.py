@@ -17,6 +17,7 @@ from archiver.api.access import Anybody, Here, Program, Reader
 from archiver.api.health import Health
 from archiver.api.problems import Internal, declared
 from archiver.errors import HubUnavailable, LedgerUnavailable, NotAllowed, NotFound, NotSignedIn, StoreUnavailable, WrongUse
+from archiver.model import Project
 
 ALWAYS = (NotSignedIn, NotAllowed, WrongUse, Internal, LedgerUnavailable, HubUnavailable)
 
@@ -41,8 +42,12 @@ def projects(who: Reader, archive: Here) -> models.Projects:
     """The projects whose data you may see. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
         known = access.known_projects(tx, who)
-    shown = [models.Project(name=p.name, title=p.title, member=who.belongs(p.name), public_after=p.public_after) for p in known]
-    return models.Projects(items=shown)
+    return models.Projects(items=[_project(project, member=who.belongs(project.name)) for project in known])
+
+
+def _project(project: Project, *, member: bool) -> models.Project:
+    told = set(models.Project.model_fields) - {"member", "quota_bytes"}
+    return models.Project(member=member, quota_bytes=project.quota_bytes if member else None, **{name: getattr(project, name) for name in told})
 
 
 @api.get("/datasets/{dataset_id}", tags=["datasets"], response_model=models.Dataset, responses=_NOT_FOUND)

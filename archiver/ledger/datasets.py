@@ -1,4 +1,4 @@
-"""Projects, instruments, datasets, files, objects and copies in the ledger."""
+"""Instruments, datasets, files, objects and copies in the ledger."""
 
 from __future__ import annotations
 
@@ -12,30 +12,21 @@ from archiver import model
 from archiver.errors import Ambiguous, NotFound
 from archiver.ledger import tables as t
 from archiver.ledger.indexing import Indexing
+from archiver.ledger.projects import Projects
 
 _FOUND_BY = frozenset({"title", "metadata", "acquired_at"})
 """What a dataset is searched by; a change of it is a change of the index."""
 
 
-class Datasets(Indexing):
+class Datasets(Projects, Indexing):
     """Reading and writing what the data is and where it lies."""
 
-    # projects and instruments
-
-    def add_project(self, name: str, title: str) -> None:
-        """Add a project, or give it a new title."""
-        self._upsert(t.project, name, title)
+    # instruments
 
     def add_instrument(self, name: str, title: str) -> None:
         """Add an instrument, or give it a new title."""
-        self._upsert(t.instrument, name, title)
-
-    def _upsert(self, table: sa.Table, name: str, title: str) -> None:
-        if not self.connection.execute(sa.update(table).where(table.c.name == name).values(title=title)).rowcount:
-            self.connection.execute(sa.insert(table).values(name=name, title=title, created_at=self.at))
-
-    def projects(self) -> list[model.Project]:
-        return self._all(model.Project, sa.select(t.project).order_by(t.project.c.name))
+        if not self.connection.execute(sa.update(t.instrument).where(t.instrument.c.name == name).values(title=title)).rowcount:
+            self.connection.execute(sa.insert(t.instrument).values(name=name, title=title, created_at=self.at))
 
     def instruments(self) -> list[model.Instrument]:
         return self._all(model.Instrument, sa.select(t.instrument).order_by(t.instrument.c.name))

@@ -131,15 +131,3 @@ class Remarks(Indexing):
         c = t.lineage.c
         select = sa.select(c.dataset_id, c.parent_id).where(c.parent_id.in_(list(dataset_ids))).order_by(c.dataset_id, c.parent_id)
         return [(row[0], row[1]) for row in self.connection.execute(select)]
-
-    # projects whose data are public
-
-    def public_projects(self) -> tuple[str, ...]:
-        """Projects whose data all who are signed in may read."""
-        c = t.project.c
-        return tuple(self.connection.execute(sa.select(c.name).where(c.public_after <= self.at).order_by(c.name)).scalars())
-
-    def make_public(self, project: str, after: datetime | None) -> None:
-        """From `after` on its data are public; None: they are not. Raises `NotFound`."""
-        if not self.connection.execute(sa.update(t.project).where(t.project.c.name == project).values(public_after=after)).rowcount:
-            raise NotFound(f"There is no project {project!r}.", "`archiver projects list` names them.")

@@ -96,6 +96,21 @@ project = sa.Table(
     _text("title"),
     _time("created_at"),
     _time("public_after", nullable=True),
+    _text("pi", nullable=True),
+    _time("starts_at", nullable=True),
+    _time("ends_at", nullable=True),
+    _time("embargo_until", nullable=True),
+    sa.Column("quota_bytes", sa.BigInteger, nullable=True),
+)
+project_change = sa.Table(
+    "project_change",
+    metadata,
+    _id(),
+    sa.Column("project", sa.ForeignKey("project.name"), nullable=False),
+    _time("at"),
+    _text("actor"),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Index(None, "project"),
 )
 instrument = sa.Table(
     "instrument",

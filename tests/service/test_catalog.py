@@ -282,6 +282,34 @@ def test_a_day_that_has_not_come_makes_nothing_public(site):
         tx.make_public("ice-cores", None)
 
 
+def test_an_embargo_is_never_shorter_than_it_says(site):
+    """Whatever day is said for the public: by every way that asks, its data are hidden until the embargo is over, and public from then on."""
+    number, eve, day = site.ids["weather/core-1"], site.as_("eve"), timedelta(days=1)
+    now = site.bench.now
+    with site.bench.archive.ledger.begin() as tx:
+        tx.put_project("ice-cores", {"public_after": now - day, "embargo_until": now + day, "pi": "Ada", "quota_bytes": 10**12})
+    try:
+        assert eve.json("projects")["items"] == []
+        assert eve.json("datasets")["total"] == 0
+        problem(eve.get(f"api/v1/datasets/{number}"), 404, "not-found")
+        problem(eve.get(f"api/v1/datasets/{number}/download"), 404, "not-found")
+        problem(eve.post("api/v1/credentials", json={"project": "ice-cores"}), 404, "not-found")
+        assert site.as_("bob").json(f"datasets/{number}")["public"] is False
+        site.bench.now = now + day  # it ends at that moment
+        (told,) = eve.json("projects")["items"]
+        assert (told["pi"], told["member"], told["quota_bytes"]) == ("Ada", False, None)
+        assert told["public_from"] == told["embargo_until"] == (now + day).isoformat().replace("+00:00", "Z")
+        assert site.as_("bob").json("projects")["items"][0]["quota_bytes"] == 10**12
+        assert eve.json(f"datasets/{number}")["public"] is True
+        with site.bench.archive.ledger.begin() as tx:
+            tx.put_project("ice-cores", {"public_after": None})
+        assert eve.json("projects")["items"] == [], "an embargo that is over makes nothing public by itself"
+    finally:
+        site.bench.now = now
+        with site.bench.archive.ledger.begin() as tx:
+            tx.put_project("ice-cores", dict.fromkeys(("public_after", "embargo_until", "pi", "quota_bytes")))
+
+
 READING = {
     ("get", "/api/v1/datasets/{dataset_id}"),
     ("get", "/api/v1/datasets/{dataset_id}/files"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -414,7 +414,7 @@ def test_a_ledger_of_the_first_revision_is_chained_by_the_upgrade(url: str, tmp_
             for seq in range(1, 601 if number == 2 else 4):
                 said = {"dataset_id": number, "seq": seq, "at": stamp, "actor": "é", "kind": "k", "detail": {"b": seq, "a": "\u00e9"}}
                 connection.execute(insert["event"].values(**said))
-    with pytest.raises(LedgerUnavailable, match=r"of revision 0001, this program needs 0008\. Run `archiver ledger upgrade`"):
+    with pytest.raises(LedgerUnavailable, match=r"of revision 0001, this program needs 0009\. Run `archiver ledger upgrade`"):
         ledger.check_revision()
     ledger.upgrade()
     ledger.check_revision()
@@ -424,6 +424,44 @@ def test_a_ledger_of_the_first_revision_is_chained_by_the_upgrade(url: str, tmp_
         for number in range(1, 4):
             assert list(chain.verify(f"saxs/run{number}", tx.chain_of(number))) == []
         assert len(tx.events(2)) == 601
+    ledger.dispose()
+
+
+def test_a_projects_facts_and_who_changed_what(ledger: Ledger):
+    with ledger.begin("ada") as tx:
+        tx.put_project("snow", {"pi": "Ada", "quota_bytes": 2**40, "embargo_until": NOW})
+    with ledger.begin("bob") as tx:
+        tx.put_project("snow", {"pi": "Ada", "quota_bytes": None})
+        tx.put_project("snow", {"pi": "Ada"})  # nothing new, nothing written down
+        tx.put_project("ice", {"pi": "Bob", "public_after": NOW, "embargo_until": NOW + timedelta(seconds=1)})
+        with pytest.raises(NotFound, match="There is no project 'nowhere'"):
+            tx.make_public("nowhere", NOW)
+    with ledger.read() as tx:
+        snow, ice = tx.project("snow"), tx.project("ice")
+        assert (snow.title, snow.pi, snow.quota_bytes, snow.embargo_until, snow.public_from) == ("Snow", "Ada", None, NOW, None)
+        assert (ice.title, ice.public_from) == ("ice", NOW + timedelta(seconds=1))
+        changes = [(c.actor, c.detail) for c in tx.project_changes("snow", 10)]
+        assert changes[0] == ("bob", {"quota_bytes": [2**40, None]})
+        assert changes[1] == ("ada", {"pi": [None, "Ada"], "quota_bytes": [None, 2**40], "embargo_until": [None, NOW.isoformat()]})
+        assert len(changes) == 3
+        for at, public in ((NOW, ()), (NOW + timedelta(seconds=1), ("ice",))):
+            tx.at = at
+            assert tx.public_projects() == public
+            assert {p.name for p in tx.projects() if p.public_from and p.public_from <= at} == set(public)
+
+
+def test_a_project_of_the_revision_before_its_facts_keeps_what_it_has(url: str, tmp_path: Path):
+    (tmp_path / "home").mkdir()
+    ledger = Ledger(url, lambda: NOW)
+    with ledger.engine.begin() as connection:
+        migrations.upgrade(connection, "0008")
+        stamp = NOW.replace(tzinfo=None)
+        connection.execute(sa.text("INSERT INTO project (name, title, created_at, public_after) VALUES ('snow', 'Snow', :at, :at)"), {"at": stamp})
+    ledger.upgrade()
+    with ledger.read() as tx:
+        found = tx.project("snow")
+        assert (found.title, found.public_after, found.pi, found.embargo_until, found.quota_bytes) == ("Snow", NOW, None, None, None)
+        assert tx.public_projects() == ("snow",)
     ledger.dispose()
 
 

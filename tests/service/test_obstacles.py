@@ -207,7 +207,11 @@ def test_a_project_that_holds_all_it_may_waits_and_the_others_do_not(doors: Call
     other = door.client(door.key_of("weather", "ice-cores"))
     storm = other.post("datasets", json={"name": "storm"}).json()["id"]
     assert ask(door, other, storm, 10_000) == 200
-    door.bench.archive.settings.reception.project_max_bytes["sn*"] = 10_000
+    with door.bench.archive.ledger.begin() as tx:
+        tx.put_project("snow", {"quota_bytes": 2500})  # its own number wins
+    assert ask(door, client, dataset, 600) == 507
+    with door.bench.archive.ledger.begin() as tx:
+        tx.put_project("snow", {"quota_bytes": 10_000})
     assert ask(door, client, dataset, 601) == 200
     for _ in range(11):
         minute(door, who)
