@@ -1,4 +1,4 @@
-"""Projects in the ledger: their facts, which of them are public, what they hold, and who changed what.
+"""Projects in the ledger: their facts, which of them are public, and who changed what.
 
 Law: whether a project's data are public is asked here and nowhere else. Each change of a fact is written down with who made it.
 """
@@ -6,7 +6,6 @@ Law: whether a project's data are public is asked here and nowhere else. Each ch
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,16 +17,6 @@ from archiver.ledger import tables as t
 from archiver.ledger.base import Base
 
 _P = t.project.c
-
-
-@dataclass(frozen=True)
-class Held:
-    """What lies of a project in its nearest tier (None: on its way, in datasets that are still open)."""
-
-    project: str
-    tier: str | None
-    datasets: int
-    size_bytes: int
 
 
 class Projects(Base):
@@ -72,16 +61,6 @@ class Projects(Base):
     def make_public(self, project: str, after: datetime | None) -> None:
         """From `after` on its data are public, once an embargo is over too; None: they are not. Raises `NotFound`."""
         self.put_project(self.project(project).name, {"public_after": after})
-
-    def held_by_projects(self, project: str | None = None) -> list[Held]:
-        """What lies of each project (or this one) in each tier, a dataset counted in its nearest. One look at all datasets."""
-        d, f = t.dataset.c, t.file.c
-        one = () if project is None else (d.project == project,)
-        whole = sa.select(d.project, d.tier, sa.func.count(), sa.func.sum(d.size_bytes)).where(d.state == model.DatasetState.CLOSED, *one)
-        coming = sa.select(d.project, sa.null(), sa.func.count(d.id.distinct()), sa.func.sum(f.size_bytes)).join_from(t.file, t.dataset)
-        coming = coming.where(d.state == model.DatasetState.OPEN, f.state == model.FileState.RECEIVED, *one)
-        rows = [*self.connection.execute(whole.group_by(d.project, d.tier)), *self.connection.execute(coming.group_by(d.project))]
-        return [Held(name, tier, int(datasets), int(size or 0)) for name, tier, datasets, size in rows]
 
 
 def _plain(value: Any) -> Any:
