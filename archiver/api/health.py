@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass
 from datetime import timedelta
 
 from archiver import silence
@@ -62,6 +63,16 @@ class HotFull(PublicError):
     title = "Fast storage is full"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a probe found. `detail`: what is told to anybody; `sentence`: what an admin may read, empty where all is well."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    sentence: str = ""
+
+
 class Health:
     """The probes of one archive."""
 
@@ -75,28 +86,33 @@ class Health:
         self._lock = threading.Lock()
 
     def look(self) -> models.Health:
+        """What anybody may be told."""
+        checks = [models.Check(name=one.name, ok=one.ok, detail=one.detail) for one in self.look_closely()]
+        return models.Health(status="ok" if all(check.ok for check in checks) else "ill", checks=checks)
+
+    def look_closely(self) -> list[Seen]:
         """Probe everything at once; what has not answered after three seconds is ill."""
         with self._lock:
             for name, probe in self._probes.items():
                 if name not in self._running or self._running[name].done():
                     self._running[name] = self._pool.submit(probe)
             asked = dict(self._running)
-        checks = [self._result(name, future) for name, future in asked.items()]
-        return models.Health(status="ok" if all(check.ok for check in checks) else "ill", checks=checks)
+        return [self._result(name, future) for name, future in asked.items()]
 
     @staticmethod
-    def _result(name: str, probe: Future[object]) -> models.Check:
+    def _result(name: str, probe: Future[object]) -> Seen:
         try:
             probe.result(_WITHIN_S)
         except TooLate:
-            return models.Check(name=name, ok=False, detail=f"no answer within {_WITHIN_S:g} s")
+            late = f"no answer within {_WITHIN_S:g} s"
+            return Seen(name, ok=False, detail=late, sentence=f"There was {late}.")
         except PublicError as error:
             log.warning("%s is ill: %s", name, error)
-            return models.Check(name=name, ok=False, detail=error.title)
+            return Seen(name, ok=False, detail=error.title, sentence=str(error))
         except Exception:
             log.exception("%s is ill by a fault of ours", name)
-            return models.Check(name=name, ok=False, detail="a fault of the archiver")
-        return models.Check(name=name, ok=True, detail="")
+            return Seen(name, ok=False, detail="a fault of the archiver", sentence="It is a fault of the archiver; its log has the reason.")
+        return Seen(name, ok=True)
 
     def _worker(self) -> None:
         with self._archive.ledger.read() as tx:

@@ -30,6 +30,7 @@ from archiver.ledger.datasets import Datasets
 from archiver.ledger.drills import Drills
 from archiver.ledger.erasures import Erasures
 from archiver.ledger.findings import Findings
+from archiver.ledger.flows import Flows
 from archiver.ledger.history import History
 from archiver.ledger.holds import Holds
 from archiver.ledger.leases import Leases
@@ -66,6 +67,7 @@ class Transaction(
     Receiving,
     Readings,
     Counting,
+    Flows,
     Remarks,
 ):
     """A unit of work on the ledger; all of it is written, or nothing. `at` is the time of everything in it (aware UTC)."""

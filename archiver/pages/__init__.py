@@ -21,18 +21,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from archiver.api import create_app
 from archiver.api.download_routes import Slots
 from archiver.api.edge import Edge
+from archiver.api.health import Health
 from archiver.archive import Archive
 from archiver.auth import Hub
+from archiver.capacity import Capacity
 from archiver.errors import PublicError
 from archiver.ledger.store import Moved
 from archiver.pages import browse, me, restores, taking, upload, views
+from archiver.pages.console import overview
 from archiver.pages.sessions import NeedsSignIn, Sessions
 
 __all__ = ["create_site"]
 
 _STATIC = Path(__file__).parent / "static"
 _SHARED = Path(str(resources.files("neve"))) / "static"  # the same modules as in notebooks
-_FORM_BYTES = 16 * 2**10
+_FORM_BYTES = 64 * 2**10  # the longest is a policy to be tried out
+CONSOLE = (overview,)
 
 
 def create_site(archive: Archive, hub: Hub) -> Starlette:
@@ -40,7 +44,7 @@ def create_site(archive: Archive, hub: Hub) -> Starlette:
     root = archive.settings.api.prefix.rstrip("/")
     sessions = Sessions(hub, archive.settings.api.prefix, archive.settings.api.session_hours * 3600)
     api = create_app(archive, hub, sessions)
-    sides = _Sides(api, _pages(archive, hub, sessions, api.state.downloads))
+    sides = _Sides(api, _pages(archive, hub, sessions, api.state.downloads, api.state.health))
 
     @asynccontextmanager
     async def lifespan(_site: Starlette) -> AsyncIterator[None]:
@@ -63,12 +67,13 @@ class _Sides:
         await (self._api if first in (["api"], ["health"], ["openapi.json"]) else self._pages)(scope, receive, send)
 
 
-def _pages(archive: Archive, hub: Hub, sessions: Sessions, downloads: Slots) -> FastAPI:
+def _pages(archive: Archive, hub: Hub, sessions: Sessions, downloads: Slots, health: Health) -> FastAPI:
     settings = archive.settings.api
     app = FastAPI(openapi_url=None)
     app.state.archive, app.state.hub = archive, hub
     app.state.root = settings.prefix.rstrip("/")
     app.state.sessions, app.state.downloads = sessions, downloads
+    app.state.health, app.state.capacity = health, Capacity()
     # Part of the addresses of what is static: it may be kept for ever, and changes with its content.
     static = [path for folder in (_STATIC, _SHARED) for path in sorted(folder.rglob("*")) if path.is_file()]
     app.state.static_mark = hashlib.sha256(b"".join(path.read_bytes() for path in static)).hexdigest()[:12]
@@ -78,6 +83,8 @@ def _pages(archive: Archive, hub: Hub, sessions: Sessions, downloads: Slots) -> 
     app.include_router(upload.router)
     app.include_router(browse.router)
     app.include_router(taking.router)
+    for page in CONSOLE:
+        app.include_router(page.router)
     app.mount(f"/static/{app.state.static_mark}/neve", _Kept(directory=_SHARED))
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):

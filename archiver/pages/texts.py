@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from archiver.pages.console.texts import CONSOLE
+
 _PREFERENCE = re.compile(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q=\s*([01](?:\.\d{0,3})?)\s*)?")
 
 LANGUAGES = ("en", "fr")
@@ -524,6 +526,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error_method_not_allowed": ("Not with this method", "Pas de cette manière"),
     "about_method_not_allowed": ("Go back.", "Cette adresse ne s’utilise pas ainsi. Revenez en arrière."),
     "fill_in": ("Say first where it belongs: {field}.", "Indiquez d’abord où le ranger : {field}."),
+    **CONSOLE,
 }
 
 

@@ -49,7 +49,7 @@ def _spoken(write: Callable[[texts.Texts, Any], str]) -> Callable[[jinja2.runtim
     return jinja2.pass_context(lambda context, value: write(context["t"], value))
 
 
-_templates.filters |= {write.__name__: _spoken(write) for write in (words.size, words.day, words.minute, words.duration)}
+_templates.filters |= {write.__name__: _spoken(write) for write in (words.size, words.day, words.minute, words.duration, words.money)}
 _templates.filters["event"] = words.event
 _templates.filters["by_tier"] = lambda copies, settings: sorted(copies, key=lambda copy: _place(copy["tier"], settings))
 _templates.globals["words"] = words

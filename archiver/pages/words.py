@@ -47,6 +47,23 @@ def duration(t: Texts, seconds: float) -> str:
     return t("seconds", n=max(1, -int(-seconds // 1)))
 
 
+def money(t: Texts, money: Mapping[str, Any]) -> str:
+    """A sum of `Money.as_json`: what is unknown is said to be, and names the settings that lack."""
+    if money["unknown"]:
+        lacks = ", ".join(name.removeprefix("tiers.").replace(".prices.", " ") for name in money["unknown"])
+        if money["at_least"]:
+            return t("money_at_least", sum=_sum(t, money["at_least"], money["currency"]), lacks=lacks)
+        return t("money_unknown", lacks=lacks)
+    return _sum(t, money["amount"], money["currency"])
+
+
+def _sum(t: Texts, amount: float, currency: str) -> str:
+    if 0 < abs(amount) < 0.01:  # never shown as nothing
+        return t("money_under", sum=_sum(t, 0.01, currency))
+    said = f"{amount:,.2f}"
+    return f"{said.replace(',', chr(0x202F)).replace('.', ',') if t.lang == 'fr' else said} {currency}"
+
+
 def event(detail: Mapping[str, Any]) -> str:
     """An event's detail in one line."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in detail.items() if value not in (None, ""))
