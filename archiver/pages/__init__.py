@@ -35,7 +35,7 @@ __all__ = ["create_site"]
 
 _STATIC = Path(__file__).parent / "static"
 _SHARED = Path(str(resources.files("neve"))) / "static"  # the same modules as in notebooks
-_FORM_BYTES = 64 * 2**10  # the longest is a policy to be tried out
+_FORM_BYTES = 16 * 2**10
 CONSOLE = (overview,)
 
 
