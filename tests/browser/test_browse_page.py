@@ -184,6 +184,20 @@ def test_troubles_of_a_restore_are_sentences(browser, lab: Door, monkeypatch):
 WAYS = {"light": {"width": 1400, "scheme": "light"}, "dark, on a phone": {"width": 390, "scheme": "dark"}}
 
 
+def look(page, path: str, found: list, wide: list) -> None:
+    """Axe's serious and critical findings of the page as it is, and whether it is wider than the window."""
+    for way, how in WAYS.items():
+        page.set_viewport_size({"width": how["width"], "height": 900})
+        page.emulate_media(color_scheme=how["scheme"])
+        said = Axe().run(page).response
+        assert len(said["passes"]) > 15, "the rules were asked"
+        for one in said["violations"]:
+            if one["impact"] in ("serious", "critical"):
+                found += [(path, way, one["id"], node["html"][:200]) for node in one["nodes"]]
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wide.append((path, way))
+
+
 def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door):
     """Rules of axe-core, serious and critical ones; and nothing is wider than the window. Both schemes and both widths, each with the other once."""
     hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"], admin=False)
@@ -203,16 +217,13 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door):
         if path == "":
             page.get_by_role("button", name="saxs/run2", exact=True).click()
             page.get_by_role("img", name="Aperçu de").wait_for()
-        for way, how in WAYS.items():
-            page.set_viewport_size({"width": how["width"], "height": 900})
-            page.emulate_media(color_scheme=how["scheme"])
-            said = Axe().run(page).response
-            assert len(said["passes"]) > 15, "the rules were asked"
-            for one in said["violations"]:
-                if one["impact"] in ("serious", "critical"):
-                    found += [(path, way, one["id"], node["html"][:200]) for node in one["nodes"]]
-            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-                wide.append((path, way))
+        look(page, path, found, wide)
+    context.close()
+    context = browser.new_context(locale="fr-FR")
+    page = context.new_page()
+    sign_in(page, lab, "root", scopes=[*ALL, auth.ADMIN], path="admin")
+    page.get_by_role("heading", name="Vue d’ensemble", level=1).wait_for()
+    look(page, "admin", found, wide)
     assert found == []
     assert wide == []
     context.close()

@@ -22,7 +22,7 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "part_copies": ("Copies", "Copies"),
     "fine_copies": ("All are as the ledger says.", "Toutes sont comme le dit le registre."),
     "part_drills": ("Drills", "Exercices"),
-    "fine_drills": ("The last rehearsal of a restore gave the data back.", "La dernière répétition d’une restauration a rendu les données."),
+    "fine_drills": ("No rehearsal of a restore stands as failed.", "Aucune répétition de restauration n’est en échec."),
     "part_instruments": ("Instruments", "Instruments"),
     "fine_instruments": ("None is silent that should measure.", "Aucun de ceux qui devraient mesurer n’est silencieux."),
     "part_room": ("Room in hot", "Place dans hot"),
