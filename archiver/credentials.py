@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from archiver import names
 from archiver.archive import Archive
 from archiver.config import Settings
 from archiver.errors import PublicError, StoreUnavailable, WrongUse
-from archiver.identity import session_as
+from archiver.identity import READ, TEAM, Rights, session_as
 from archiver.policy import HOT
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 
 _POLICY_CHARACTERS = 2048  # AWS, AssumeRole: Policy
 _NEAR = ("hot", "archive")
-_READS = ("s3:GetObject", "s3:GetObjectVersion")
-_LISTS = ("s3:ListBucket",)
-# No DeleteObjectVersion: what a member deletes or writes over can be had back.
-TEAM = (
-    (*_READS, "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
-    (*_LISTS, "s3:ListBucketVersions"),
-)
-"""What the keys of team notebooks may do to objects, and to the bucket below the project's prefix."""
 
 
 class NotConfigured(PublicError):
@@ -89,7 +81,7 @@ def team_credentials(archive: Archive, project: str, user: str) -> Credentials:
     team = archive.settings.team
     if team.bucket is None or team.role_arn is None:
         raise NotConfigured("This installation has no team notebooks.", "An admin can set team.bucket and team.role_arn.")
-    policy = session_policy(names.unit("a project", project), [team.bucket], *TEAM)
+    policy = session_policy(names.unit("a project", project), [team.bucket], TEAM)
     return _assumed(archive.settings, team.role_arn, user, policy, {"team": team.bucket})
 
 
@@ -116,7 +108,7 @@ def _assumed(settings: Settings, role: str, user: str, policy: str, buckets: Map
     )
 
 
-def session_policy(project: str, buckets: list[str], actions: Sequence[str] = _READS, lists: Sequence[str] = _LISTS) -> str:
+def session_policy(project: str, buckets: list[str], rights: Rights = READ) -> str:
     """Do these things to what lies below `project/` and list it, in these buckets; nothing else. Raises `WrongUse` when S3 would not take it."""
     policy = json.dumps(
         {
@@ -124,12 +116,12 @@ def session_policy(project: str, buckets: list[str], actions: Sequence[str] = _R
             "Statement": [
                 {
                     "Effect": "Allow",
-                    "Action": list(actions),
+                    "Action": rights.objects,
                     "Resource": [f"arn:aws:s3:::{bucket}/{project}/*" for bucket in buckets],
                 },
                 {
                     "Effect": "Allow",
-                    "Action": list(lists),
+                    "Action": rights.bucket,
                     "Resource": [f"arn:aws:s3:::{bucket}" for bucket in buckets],
                     "Condition": {"StringLike": {"s3:prefix": [f"{project}/*"]}},
                 },

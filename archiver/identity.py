@@ -7,6 +7,7 @@ the reaper ends copies in the others, and writes nothing but location records; w
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,23 @@ class Identity(StrEnum):
     EVERYDAY = "everyday"  # the archiver and its worker
     REAPER = "reaper"  # `archiver reaper`: passes by governance locks, where a tier has them
     SETUP = "setup"  # `archiver setup`
+
+
+@dataclass(frozen=True)
+class Rights:
+    """S3 actions on objects and on their bucket: what a role may do, and what keys narrowed to one project's folder may."""
+
+    objects: tuple[str, ...]
+    bucket: tuple[str, ...]
+
+
+READ = Rights(("s3:GetObject", "s3:GetObjectVersion"), ("s3:ListBucket",))
+# No DeleteObjectVersion: what a member deletes or writes over can be had back.
+TEAM = Rights(
+    (*READ.objects, "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+    (*READ.bucket, "s3:ListBucketVersions"),
+)
+"""Of the keys of notebooks, and of those of team notebooks."""
 
 
 def has_profile(store: StoreSettings, profile: str) -> bool:

@@ -68,9 +68,9 @@ def room(archive: Archive, tx: Transaction, more_bytes: int, besides_bytes: int 
 
 def quota(archive: Archive, tx: Transaction, project: str, more_bytes: int) -> None:
     """See that a project may hold more. Raises `ReceptionFull`."""
-    own = tx.project(project).quota_bytes
-    by_rule = next((most for glob, most in archive.settings.reception.project_max_bytes.items() if policy.matches(project, glob)), None)
-    most = by_rule if own is None else own
+    most = tx.project(project).quota_bytes
+    if most is None:
+        most = next((most for glob, most in archive.settings.reception.project_max_bytes.items() if policy.matches(project, glob)), None)
     if most is not None and (held := tx.project_bytes(project)) + more_bytes > most:
         raise ReceptionFull(
             f"Project {project} holds {held} of the {most} bytes that it may: {more_bytes} more are not received.",

@@ -39,14 +39,15 @@ class Projects(Base):
     def put_project(self, name: str, facts: Mapping[str, Any]) -> None:
         """A project has these facts from now on (and keeps its others); one that is not there is added. What changes is written down."""
         had = self._one(model.Project, sa.select(t.project).where(_P.name == name))
+        changed = {fact: value for fact, value in facts.items() if had is None or getattr(had, fact) != value}
         if had is None:
             self.connection.execute(sa.insert(t.project).values(name=name, created_at=self.at, **{"title": name, **facts}))
-        changed = {fact: value for fact, value in facts.items() if had is None or getattr(had, fact) != value}
-        if had is not None and changed:
+        elif changed:
             self.connection.execute(sa.update(t.project).where(_P.name == name).values(**changed))
-        if had is None or changed:
-            said = {fact: [_plain(getattr(had, fact, None)), _plain(value)] for fact, value in changed.items()}
-            self._insert(t.project_change, project=name, at=self.at, actor=self.actor, detail=said)
+        else:
+            return
+        said = {fact: [_plain(getattr(had, fact, None)), _plain(value)] for fact, value in changed.items()}
+        self._insert(t.project_change, project=name, at=self.at, actor=self.actor, detail=said)
 
     def project_changes(self, name: str, limit: int) -> list[model.ProjectChange]:
         """The last changes of a project's facts, newest first."""

@@ -36,7 +36,6 @@ __all__ = ["create_site"]
 _STATIC = Path(__file__).parent / "static"
 _SHARED = Path(str(resources.files("neve"))) / "static"  # the same modules as in notebooks
 _FORM_BYTES = 16 * 2**10
-CONSOLE = (overview,)
 
 
 def create_site(archive: Archive, hub: Hub) -> Starlette:
@@ -83,8 +82,7 @@ def _pages(archive: Archive, hub: Hub, sessions: Sessions, downloads: Slots, hea
     app.include_router(upload.router)
     app.include_router(browse.router)
     app.include_router(taking.router)
-    for page in CONSOLE:
-        app.include_router(page.router)
+    app.include_router(overview.router)
     app.mount(f"/static/{app.state.static_mark}/neve", _Kept(directory=_SHARED))
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))
     for kind in (PublicError, RequestValidationError, HTTPException, Moved, NeedsSignIn):

@@ -560,9 +560,10 @@ class Texts:
             said = said.split("|")[0 if values["n"] == 1 or (self.lang == "fr" and values["n"] == 0) else 1]
         return said.format_map({key: self.number(value) if isinstance(value, int) else value for key, value in values.items()})
 
-    def number(self, number: int) -> str:
-        """`1,204`, `1 204`."""
-        return f"{number:,}".replace(",", "\u202f" if self.lang == "fr" else ",")
+    def number(self, number: float, digits: int = 0) -> str:
+        """`1,204`, `1 204`; with digits behind the point `1,204.50`, `1 204,50`."""
+        said = f"{number:,.{digits}f}"
+        return said.translate({ord(","): "\u202f", ord("."): ","}) if self.lang == "fr" else said
 
     def named(self, kind: str, name: str) -> str:
         """The text of one of a kind (`restore_ready`); the name itself where there is none."""

@@ -23,8 +23,8 @@ def size(t: Texts, size_bytes: int) -> str:
     number, units = float(size_bytes), t.units.split()
     for unit in units:
         if number < 999.5 or unit == units[-1]:
-            said = f"{number:.0f}" if unit == units[0] or number >= 99.5 else f"{number:.1f}"
-            return f"{said.replace('.', ',') if t.lang == 'fr' else said} {unit}"
+            said = f"{number:.0f}" if unit == units[0] or number >= 99.5 else t.number(number, 1)
+            return f"{said} {unit}"
         number /= 1000
     raise AssertionError(size_bytes)
 
@@ -60,8 +60,7 @@ def money(t: Texts, money: Mapping[str, Any]) -> str:
 def _sum(t: Texts, amount: float, currency: str) -> str:
     if 0 < abs(amount) < 0.01:  # never shown as nothing
         return t("money_under", sum=_sum(t, 0.01, currency))
-    said = f"{amount:,.2f}"
-    return f"{said.replace(',', chr(0x202F)).replace('.', ',') if t.lang == 'fr' else said} {currency}"
+    return f"{t.number(amount, 2)} {currency}"
 
 
 def event(detail: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def configure(client: Client) -> Written:
     foreign = _outside(before, path)
     taken = {match["name"] for match in _SECTION.finditer(foreign)}
     wanted = _wanted(client)
-    ours = {name: command for name, command in wanted.items() if name not in taken}
+    ours = {name: of for name, of in wanted.items() if name not in taken}
     managed = _managed(client, ours) if ours else ""
     after = foreign if not managed else f"{foreign}{'' if not foreign or foreign.endswith(chr(10)) else chr(10)}{managed}"
     if after != before:
@@ -81,12 +81,12 @@ def configure(client: Client) -> Written:
     return Written(path, tuple(ours), tuple(name for name in wanted if name in taken))
 
 
-def _wanted(client: Client) -> dict[str, list[str]]:
-    """Profiles and what comes after `neve credentials` in each."""
+def _wanted(client: Client) -> dict[str, tuple[str, bool]]:
+    """Profiles: of which project, and whether of its team notebooks."""
     me = client.me()
     readable = [name for name in sorted(client.projects()) if _NAME.fullmatch(name)]
     team = [name for name in sorted(me.projects) if _NAME.fullmatch(name)] if me.team_notebooks else []
-    return {**{name: [name] for name in readable}, **{f"{TEAM}{name}": [name, "--team"] for name in team}}
+    return {**{name: (name, False) for name in readable}, **{f"{TEAM}{name}": (name, True) for name in team}}
 
 
 def _outside(text: str, path: Path) -> str:
@@ -109,16 +109,16 @@ def _outside(text: str, path: Path) -> str:
     return "".join(kept)
 
 
-def _managed(client: Client, profiles: dict[str, list[str]]) -> str:
-    command = next(iter(profiles.values()))
-    keys = client.credentials(command[0], team="--team" in command)  # region and endpoint are the same for all
+def _managed(client: Client, profiles: dict[str, tuple[str, bool]]) -> str:
+    first, of_team = next(iter(profiles.values()))
+    keys = client.credentials(first, team=of_team)  # region and endpoint are the same for all
     endpoint = endpoint_for(client, keys)
     where = [] if endpoint is None else [f"endpoint_url = {endpoint}"]
     lines = [BEGIN]
-    for name, arguments in profiles.items():
+    for name, (project, team) in profiles.items():
         lines += [
             f"[profile {name}]",
-            f"credential_process = {shlex.quote(str(_neve()))} credentials {' '.join(arguments)}",
+            f"credential_process = {shlex.quote(str(_neve()))} credentials {project}{' --team' if team else ''}",
             f"region = {keys.region}",
             *where,
             # Other stores than AWS's choke on the checksums that clients add by default.

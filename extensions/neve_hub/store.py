@@ -20,6 +20,7 @@ from typing import Any
 from neve.private import write_private
 
 from archiver.errors import StoreUnavailable
+from archiver.identity import READ, TEAM, Rights
 from neve_hub.instance import Instance
 
 ROLE_ARN = "arn:aws:iam::role/notebook"
@@ -30,8 +31,6 @@ _READS = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:List
 _READS += ["s3:GetObjectRetention", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketLocation"]
 _WRITES = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:RestoreObject"]
 _WRITES += ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:ListBucketMultipartUploads"]
-TEAM_ACTIONS = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-TEAM_ACTIONS += ["s3:ListBucket", "s3:ListBucketVersions"]
 _ENDS = ["s3:DeleteObject", "s3:DeleteObjectVersion"]
 
 
@@ -72,9 +71,10 @@ def policy_document(profile: str, everywhere: list[str], hot: list[str], cold: l
     return {"Version": "2012-10-17", "Statement": statements[profile]}
 
 
-def _allowed(actions: list[str], buckets: list[str]) -> dict[str, Any]:
+def _allowed(rights: Rights, buckets: list[str]) -> dict[str, Any]:
     """What a role may do in these buckets, before a session policy narrows it."""
-    return {"Effect": "Allow", "Action": actions, "Resource": [arn for name in buckets for arn in (f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*")]}
+    resources = [arn for name in buckets for arn in (f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*")]
+    return {"Effect": "Allow", "Action": [*rights.objects, *rights.bucket], "Resource": resources}
 
 
 def configure(here: Instance) -> None:
@@ -94,9 +94,9 @@ def configure(here: Instance) -> None:
     write_private(here.secrets / "store-identities.json", json.dumps({"identities": identities, "policies": made}))
     near = [tiers[name].bucket for name in ("hot", "archive") if name in tiers]
     team = here.settings.team
-    roles = {ROLE_ARN: ("read-near-tiers", ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], near)}
+    roles = {ROLE_ARN: ("read-near-tiers", READ, near)}
     if team.bucket and team.role_arn:
-        roles[team.role_arn] = ("write-team-notebooks", TEAM_ACTIONS, [team.bucket])
+        roles[team.role_arn] = ("write-team-notebooks", TEAM, [team.bucket])
     trust = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:user/broker"}, "Action": ["sts:AssumeRole"]}
     signing = here.secrets / "sts-signing-key"
     if not signing.exists():
@@ -108,8 +108,8 @@ def configure(here: Instance) -> None:
                 "sts": {"issuer": "neve", "signingKey": signing.read_text("utf-8"), "tokenDuration": "1h", "maxSessionLength": "12h"},
                 "policy": {"defaultEffect": "Deny", "storeType": "memory"},
                 "policies": [
-                    {"name": name, "document": {"Version": "2012-10-17", "Statement": [_allowed(actions, buckets)]}}
-                    for name, actions, buckets in roles.values()
+                    {"name": name, "document": {"Version": "2012-10-17", "Statement": [_allowed(rights, buckets)]}}
+                    for name, rights, buckets in roles.values()
                 ],
                 "roles": [
                     {

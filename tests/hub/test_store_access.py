@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from neve_hub import store
 from neve_hub.instance import Instance
 
-from archiver import credentials
+from archiver import credentials, identity
 from archiver.config import load
 
 HOT, ARCHIVE, DEEP, TEAM = "neve-hot", "neve-archive", "neve-deep", "neve-team"
@@ -59,7 +59,7 @@ def notebook(here, admin):
 @pytest.fixture(scope="module")
 def team(here, admin):
     """The same with the keys of team notebooks, as the archiver narrows them."""
-    return with_keys(here, assume(here, "broker", store.TEAM_ROLE_ARN, Policy=credentials.session_policy(MINE, [TEAM], *credentials.TEAM)))
+    return with_keys(here, assume(here, "broker", store.TEAM_ROLE_ARN, Policy=credentials.session_policy(MINE, [TEAM], identity.TEAM)))
 
 
 def with_keys(here, keys):

@@ -1,4 +1,4 @@
-"""The admins' console as a browser without JavaScript meets it: what each page says, who is refused, what its forms do and who did it."""
+"""The admins' console as a browser without JavaScript meets it: what each page says, and who is refused."""
 
 from __future__ import annotations
 

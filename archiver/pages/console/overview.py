@@ -30,35 +30,33 @@ def overview(request: Request, archive: Here, visitor: Looking) -> Response:
         today = tx.at.date()
         outcomes = tx.outcomes()
     kept = describe.promises(settings, [promises.record(outcomes, name) for name in list(settings.tiers)[1:]])
-    month = prices.total(settings, [prices.storage(settings, name, held.size_bytes) for name, held in course.now.items() if name in settings.tiers])
+    months = {name: prices.storage(settings, name, held.size_bytes) for name, held in course.now.items()}
     return show(
         request,
         visitor,
         "overview",
-        tiers=[_tier(settings, name, held, [*course.days, (today, course.now)]) for name, held in course.now.items()],
-        month=month.as_json(),
+        tiers=[_tier(settings, name, held, months[name], [*course.days, (today, course.now)]) for name, held in course.now.items()],
+        month=prices.total(settings, months.values()).as_json(),
         prices_of=sorted({tier.prices.date for tier in settings.tiers.values() if tier.prices.date}),
         promises=kept,
         parts=parts.look(archive, state.health),
     )
 
 
-def _tier(settings: Settings, name: str, held: Held, days: Sequence[tuple[date, Mapping[str, Held]]]) -> dict[str, Any]:
+def _tier(settings: Settings, name: str, held: Held, month: prices.Money, days: Sequence[tuple[date, Mapping[str, Held]]]) -> dict[str, Any]:
     """A tier with its course; the cost of each day is that of what it held then, at the prices of now."""
     course = [(day, of.get(name, Held(0, 0)).size_bytes) for day, of in days]
-    priced = name in settings.tiers
-    month = prices.storage(settings, name, held.size_bytes) if priced else None
-    gb_month = prices.storage(settings, name, prices.GB) if priced else None
+    gb_month = prices.storage(settings, name, prices.GB)
     costs = None
-    if gb_month is not None and gb_month.amount is not None:
+    if gb_month.amount is not None:
         costs = chart([(day, float(gb_month.amount * Decimal(size) / prices.GB)) for day, size in course])
     return {
         "name": name,
         "objects": held.objects,
         "size_bytes": held.size_bytes,
         "datasets": held.datasets,
-        "month": None if month is None else month.as_json(),
+        "month": month.as_json(),
         "bytes": chart(course),
         "costs": costs,
-        "currency": None if month is None else month.currency,
+        "currency": month.currency,
     }

@@ -42,7 +42,8 @@ def look(archive: Archive, health: Health) -> list[Part]:
 
 
 def _in_the_ledger(archive: Archive, tx: Transaction) -> Iterator[Part]:
-    clock = Guard(archive).clock(tx) or Guard(archive).outrun(tx)
+    guard = Guard(archive)
+    clock = guard.clock(tx) or guard.outrun(tx)
     yield Part("clock", clock is None, why=clock or "")
     waits = {tier: why for tier, why in guards.waits(tx, archive.settings).items() if why != clock}
     late = {tier: since for tier, since in tx.oldest_drops().items() if tx.at - since > _LATE and tier not in waits and "*" not in waits}

@@ -42,7 +42,6 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "objects": ("Objects", "Objets"),
     "datasets_here": ("Datasets read from here", "Jeux de données lus d’ici"),
     "month_costs": ("A month costs", "Un mois coûte"),
-    "unknown": ("unknown", "inconnu"),
     "up_to": ("up to {value}", "jusqu’à {value}"),
     "no_course": ("Its course is drawn from the second day on.", "Son évolution est tracée à partir du deuxième jour."),
     "promises": ("Promises", "Promesses"),
