@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,12 +18,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from archiver import app, describe, guards, names, policy, reception, restore
+from archiver import app, describe, guards, policy, reception, restore
 from archiver.check import broken as check_ledger
 from archiver.commands import erasures as erasure_commands
 from archiver.commands import holds as hold_commands
 from archiver.commands import instruments as instrument_commands
 from archiver.commands import plan as plan_commands
+from archiver.commands import projects as project_commands
 from archiver.commands import proofs
 from archiver.commands import reaper as reaper_command
 from archiver.commands import receipt as receipt_command
@@ -33,16 +33,15 @@ from archiver.commands import rereading as rereading_command
 from archiver.commands import restores as restore_commands
 from archiver.commands.context import Common, Json, Now, archive_of, out, print_json, settings_of
 from archiver.doctor import examine
-from archiver.errors import PublicError, WrongUse
+from archiver.errors import PublicError
 from archiver.ledger import Ledger
 from archiver.ledger.narrowing import Query
 from archiver.rebuild import rebuild
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps copies true to claims, and proves it.")
 ledger_cli = typer.Typer(no_args_is_help=True, help="The ledger itself.")
-projects_cli = typer.Typer(no_args_is_help=True, help="Projects: the unit of access.")
 cli.add_typer(ledger_cli, name="ledger")
-cli.add_typer(projects_cli, name="projects")
+cli.add_typer(project_commands.projects_cli, name="projects")
 cli.add_typer(instrument_commands.instruments_cli, name="instruments")
 cli.command("hold")(hold_commands.hold)
 cli.add_typer(hold_commands.holds_cli, name="holds")
@@ -307,42 +306,6 @@ def ledger_check(context: typer.Context, now: Now = None, as_json: Json = False)
         raise PublicError(f"{count} invariant(s) do not hold.", "Run the worker, then check again; what stays needs a person.")
     if not as_json:
         out.print("Every invariant holds.")
-
-
-@projects_cli.command("add")
-def projects_add(context: typer.Context, name: str, title: Annotated[str, typer.Option()] = "") -> None:
-    """Add a project, or change its title."""
-    names.unit("a project", name)
-    with archive_of(context).ledger.begin() as tx:
-        tx.add_project(name, title or name)
-
-
-@projects_cli.command("list")
-def projects_list(context: typer.Context, as_json: Json = False) -> None:
-    """List the projects."""
-    with archive_of(context).ledger.read() as tx:
-        found = tx.projects()
-    if as_json:
-        print_json([{"name": p.name, "title": p.title, "public_after": describe.time(p.public_after)} for p in found])
-        return
-    for p in found:
-        public = f"  public after {p.public_after:%Y-%m-%d %H:%M} UTC" if p.public_after else ""
-        out.print(f"{p.name}  {p.title}{public}", markup=False)
-
-
-@projects_cli.command("public")
-def projects_public(
-    context: typer.Context,
-    name: str,
-    after: Annotated[datetime | None, typer.Option(help="A day (from its beginning, UTC) or a time.")] = None,
-    never: Annotated[bool, typer.Option("--never", help="Its data are its members' alone, from now on.")] = False,
-) -> None:
-    """Say from when on all who are signed in may read a project's data; only its members change what is said of it."""
-    if (after is None) != never:
-        raise WrongUse("Either `--after DATE` or `--never` has to be said.", "Give one of the two.")
-    with archive_of(context).ledger.begin() as tx:
-        tx.make_public(name, None if after is None else after.replace(tzinfo=UTC))
-    out.print(f"{name}: " + ("its members' alone" if after is None else f"public after {after:%Y-%m-%d %H:%M} UTC"), markup=False)
 
 
 def main() -> NoReturn:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
-from archiver import describe, quotes
+from archiver import describe, facts, quotes
 from archiver import restore as restoring
 from archiver.archive import Archive
 from archiver.commands.context import Json, archive_of, out, print_json
@@ -17,7 +16,6 @@ restores_cli = typer.Typer(no_args_is_help=True, help="What people have asked to
 quota_cli = typer.Typer(no_args_is_help=True, help="How much a user or project may have restored and held at once.")
 
 Number = Annotated[int, typer.Argument(metavar="ID")]
-_UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def quoted(archive: Archive, dataset: str, files: str | None, days: int | None, *, as_json: bool) -> None:
@@ -141,7 +139,9 @@ def quota_set(
     context: typer.Context,
     kind: Annotated[str, typer.Argument(metavar="user|project")],
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    limit: Annotated[str, typer.Argument(metavar="SIZE|none|default", help="Bytes, or with kB, MB, GB, TB; none: no limit; default: the settings'.")],
+    limit: Annotated[
+        str, typer.Argument(metavar="SIZE|none|default", help="Bytes, or with kB, MB, GB, TB, GiB, TiB; none: no limit; default: the settings'.")
+    ],
 ) -> None:
     """Give a user or project a limit of its own."""
     if kind not in {"user", "project"}:
@@ -152,15 +152,7 @@ def quota_set(
         if limit == "default":
             tx.drop_quota(kind, name)
         else:
-            tx.set_quota(kind, name, None if limit == "none" else _bytes(limit))
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(kB|MB|GB|TB|)", text)
-    size = float(found[1]) * _UNITS[found[2]] if found else -1
-    if not 0 <= size < 2**63:
-        raise WrongUse(f"{text!r} is not a size.", "Write it as 500GB or 2.5TB, or in bytes; none for no limit.")
-    return int(size)
+            tx.set_quota(kind, name, None if limit == "none" else facts.size(limit))
 
 
 def _shown(limit: int | None) -> str:

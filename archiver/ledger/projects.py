@@ -5,7 +5,7 @@ Law: whether a project's data are public is asked here and nowhere else. Each ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,11 @@ import sqlalchemy as sa
 from archiver import model
 from archiver.errors import NotFound
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base
+from archiver.ledger.base import Base, batches
 
+FACTS = ("title", "pi", "starts_at", "ends_at", "embargo_until", "public_after", "quota_bytes")
+"""What is said of a project, and may be changed."""
+_NONE = dict.fromkeys(FACTS)
 _P = t.project.c
 
 
@@ -38,16 +41,30 @@ class Projects(Base):
 
     def put_project(self, name: str, facts: Mapping[str, Any]) -> None:
         """A project has these facts from now on (and keeps its others); one that is not there is added. What changes is written down."""
-        had = self._one(model.Project, sa.select(t.project).where(_P.name == name))
-        changed = {fact: value for fact, value in facts.items() if had is None or getattr(had, fact) != value}
-        if had is None:
-            self.connection.execute(sa.insert(t.project).values(name=name, created_at=self.at, **{"title": name, **facts}))
-        elif changed:
-            self.connection.execute(sa.update(t.project).where(_P.name == name).values(**changed))
-        else:
-            return
-        said = {fact: [_plain(getattr(had, fact, None)), _plain(value)] for fact, value in changed.items()}
-        self._insert(t.project_change, project=name, at=self.at, actor=self.actor, detail=said)
+        self.put_projects({name: facts})
+
+    def put_projects(self, wanted: Mapping[str, Mapping[str, Any]]) -> None:
+        """The same for many, in a few queries however many they are."""
+        had = {p.name: p for part in batches(sorted(wanted)) for p in self._all(model.Project, self._held_still(part))}
+        new = [{**_NONE, "name": name, "title": name, "created_at": self.at, **facts} for name, facts in wanted.items() if name not in had]
+        if new:
+            self.connection.execute(sa.insert(t.project), new)
+        changes, rows = [], []
+        for name, facts in wanted.items():
+            old = had.get(name)
+            changed = {fact: value for fact, value in facts.items() if old is None or getattr(old, fact) != value}
+            if old is not None and changed:
+                rows.append({"of": name, **{fact: changed.get(fact, getattr(old, fact)) for fact in FACTS}})
+            if old is None or changed:
+                said = {fact: [_plain(getattr(old, fact, None)), _plain(value)] for fact, value in changed.items()}
+                changes.append({"project": name, "at": self.at, "actor": self.actor, "detail": said})
+        self._update_each(t.project, _P.name, rows)
+        if changes:
+            self.connection.execute(sa.insert(t.project_change).inline(), changes)
+
+    def _held_still(self, names: Sequence[str]) -> sa.Select[Any]:
+        """Projects that nobody else changes until this transaction ends. (On SQLite a writer is alone.)"""
+        return sa.select(t.project).where(_P.name.in_(names)).order_by(_P.name).with_for_update(key_share=True)
 
     def project_changes(self, name: str, limit: int) -> list[model.ProjectChange]:
         """The last changes of a project's facts, newest first."""
