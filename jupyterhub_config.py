@@ -38,7 +38,7 @@ else:
 c.JupyterHub.custom_scopes = services.SCOPES
 c.JupyterHub.load_roles = services.roles(here)
 c.JupyterHub.load_groups = services.groups(here)
-c.JupyterHub.services = [services.archiver(here)]
+c.JupyterHub.services = services.services(here)
 
 # Where they work
 spawner.configure(c, here)

@@ -342,5 +342,6 @@ class HubSettings(Section):
     image: str = Field("neve-singleuser:dev", description="Notebook image.")
     mounts: Literal["auto", "always", "never"] = Field("auto", description="/data by s3fs: if FUSE is there, or else stop, or never.")
     mounts_profile: str = Field("mounts", description="Profile in store.credentials_file of the read-only host identity that mounts hot.")
+    public_mounts: int = Field(100, ge=0, description="How many public projects, latest first, stand in everybody's /data: a process of s3fs each.")
     cpu_limit: float = Field(2.0, gt=0, description="CPUs a notebook may use.")
     memory_limit: str = Field("4G", description="Memory a notebook may use.")

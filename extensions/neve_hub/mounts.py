@@ -1,11 +1,12 @@
 """/data: one read-only s3fs mount per project on this host, and per user a tree of binds into them.
 
 Law: what is mounted follows what is wanted, looked at twice a second, whatever was killed in between; one mount that hangs
-holds up no other; and a folder that is not mounted is not there, so nobody reads or writes beneath it.
+holds up no other; a folder that is not mounted is not there, so nobody reads or writes beneath it; and what somebody has lost
+is not read on through a file or folder that was held open.
 
 `$NEVE_HOME/data` is a small file system in memory that shares its mounts: a container that has `users/<user>` as /data
 (propagation `rslave`) sees each mount come and go. It outlives this process, as running containers hold on to it; `neve-run`
-takes it away at its end. Wanted is one file per running notebook, written by the spawner.
+takes it away at its end. Wanted is one file per running notebook, written by the spawner, and for everybody what is public.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from neve.private import write_private
 
 from archiver.config import Settings
+from neve_hub import public
 from neve_hub.instance import Instance, current
 from neve_hub.names import safe_name
 
@@ -59,9 +61,13 @@ def mounted(below: Path) -> dict[Path, str]:
     return found
 
 
-def want(here: Instance, user: str, projects: list[str]) -> None:
-    """Say that this user's notebook shall see these projects. Called by the spawner."""
-    write_private(here.wanted / f"{safe_name(user)}.json", json.dumps({"user": user, "projects": sorted(projects)}))
+def want(here: Instance, user: str, projects: list[str]) -> bool:
+    """Say that this user's notebook shall see these projects, and whether that is new. Called by the spawner."""
+    file, said = here.wanted / f"{safe_name(user)}.json", json.dumps({"user": user, "projects": sorted(projects)})
+    if file.exists() and file.read_text("utf-8") == said:
+        return False
+    write_private(file, said)
+    return True
 
 
 def release(here: Instance, user: str) -> None:
@@ -80,13 +86,13 @@ def take_away(here: Instance) -> None:
         _mount_tool("umount", "-l", str(place))
 
 
-def _mount_tool(*command: str) -> bool:
+def _mount_tool(*command: str, quiet: bool = False) -> bool:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except subprocess.TimeoutExpired:
         log.warning("%s took longer than 10 s", " ".join(command))
         return False
-    if done.returncode:
+    if done.returncode and not quiet:
         log.warning("%s: %s", " ".join(command), done.stderr.strip())
     return done.returncode == 0
 
@@ -142,12 +148,13 @@ class Mounts:
     def wanted(self) -> dict[str, set[str]]:
         """User's folder → projects."""
         users: dict[str, set[str]] = {}
+        for_all = public.known(self.here)
         for file in self.here.wanted.glob("*.json"):
             try:
                 projects = json.loads(file.read_text("utf-8"))["projects"]
             except FileNotFoundError:
                 continue  # released between listing and reading
-            users[file.stem] = {project for project in projects if PROJECT.fullmatch(project)}
+            users[file.stem] = {project for project in (*projects, *for_all) if PROJECT.fullmatch(project)}
         return users
 
     def reconcile(self) -> None:
@@ -210,16 +217,24 @@ class Mounts:
         if place.exists():
             place.rmdir()
 
-    def _unbind(self, bind: Path) -> None:
-        if _mount_tool("umount", "-l", str(bind)):
+    def _unbind(self, bind: Path) -> bool:
+        """Take a user's view of a project away, here and in their container; whether nobody held on to something in it."""
+        free = _mount_tool("umount", "--no-canonicalize", str(bind), quiet=True)
+        if free or _mount_tool("umount", "-l", str(bind)):
             bind.rmdir()
+        return free
 
     def _reconcile_users(self, users: dict[str, set[str]], places: dict[Path, str]) -> None:
         root = self.here.data / "users"
         source = {name: places.get(self.here.data / "projects" / name) for name, project in self.projects.items() if project.ready}
         for bind, device in places.items():
-            if bind.parent.parent == root and (bind.name not in users.get(bind.parent.name, ()) or source.get(bind.name) != device):
-                self._unbind(bind)
+            if bind.parent.parent != root or (bind.name in users.get(bind.parent.name, ()) and source.get(bind.name) == device):
+                continue
+            if not self._unbind(bind) and bind.name in self.projects:
+                # An open file or a working folder would be read on for as long as the mount lives: others get a new one.
+                log.warning("%s was held open in %s, which lost it: it is mounted anew", bind.name, bind.parent.name)
+                self._end(self.projects[bind.name], self.here.data / "projects" / bind.name, mounted(self.here.data))
+                return  # what was seen before is no more; the rest has its turn at the next look
         for user, projects in users.items():
             folder = root / user
             folder.mkdir(mode=0o555, exist_ok=True)
@@ -244,6 +259,7 @@ def main() -> None:
     mounts = Mounts(here, here.secrets / "s3fs-passwd")
     mounts.prepare()
     log.info("mounting below %s", here.data)
+    threading.Thread(target=public.follow, args=(here, stop), name="public", daemon=True).start()
     try:
         while not stop.wait(_TICK_S):
             try:

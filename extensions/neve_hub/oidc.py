@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+import time
 from collections import defaultdict
 from contextvars import ContextVar
 from functools import reduce
@@ -147,6 +149,7 @@ class ProviderAuthenticator(AsWritten, GenericOAuthenticator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._refreshing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._asked_at: dict[str, float] = {}
 
     # Names
 
@@ -264,6 +267,18 @@ class ProviderAuthenticator(AsWritten, GenericOAuthenticator):
                 # The next one in turn may hold no older token.
                 await user.save_auth_state(auth_model["auth_state"])
             return auth_model
+
+    async def ask_again(self, user: Any) -> None:
+        """Ask about somebody who works without asking the hub anything: a kernel computes on while its browser is closed."""
+        now = time.monotonic()
+        if now - self._asked_at.get(user.name, -math.inf) < self.auth_refresh_age / 2:
+            return
+        self._asked_at[user.name] = now
+        auth_model = await self.refresh_user(user)
+        if isinstance(auth_model, dict):
+            user.sync_groups(auth_model["groups"])
+            user.admin = auth_model["admin"]
+            user.db.commit()
 
     def _lock_out(self, user: Any, why: str) -> None:
         """End what somebody's groups gave, also to the tokens that are out: those the hub would let go on."""

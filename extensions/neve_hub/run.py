@@ -165,7 +165,7 @@ def _programs(here: Instance, found: Found) -> list[Program]:
 
 
 def _write_secrets(here: Instance) -> None:
-    for name in ("hub-token", "hub-crypt-key"):
+    for name in ("hub-token", "hub-crypt-key", "mounts-token"):
         if not (here.secrets / name).exists():
             write_private(here.secrets / name, os.urandom(32).hex())
     if here.has_own_store:

@@ -22,17 +22,24 @@ _ACCESS = ["access:services!service=archiver", "custom:archiver:read", "custom:a
 _WHO = ["read:users:name!user", "read:users:groups!user"]
 
 
-def archiver(here: Instance) -> dict[str, Any]:
-    """An external service: it runs beside the hub, and neither takes the other down."""
-    return {
+def services(here: Instance) -> list[dict[str, Any]]:
+    """External services: they run beside the hub, and neither takes the other down."""
+    archiver = {
         "name": "archiver",
         "url": here.api_url,
-        "api_token": (here.secrets / "hub-token").read_text("utf-8").strip(),
+        "api_token": _token(here, "hub-token"),
         "display": True,
         "timeout": 1,  # it may come up later: the hub adds its route all the same, and its login page must not wait
         "oauth_no_confirm": True,  # the same people run both; a page that asks would teach them to click it away
         "oauth_client_allowed_scopes": [*_ACCESS, "custom:archiver:admin", *_WHO],
     }
+    # What mounts /data: it asks the archiver which projects are public, and is a member of none.
+    mounts = {"name": "mounts", "api_token": _token(here, "mounts-token"), "display": False}
+    return [archiver, mounts]
+
+
+def _token(here: Instance, name: str) -> str:
+    return (here.secrets / name).read_text("utf-8").strip()
 
 
 def roles(here: Instance) -> list[dict[str, Any]]:
@@ -44,6 +51,7 @@ def roles(here: Instance) -> list[dict[str, Any]]:
         {"name": "server", "scopes": ["users:activity!user", "access:servers!server", *_ACCESS, *_WHO]},
         # To whom notices go: a project's members, the hub's admins. It reads names, and changes nothing.
         {"name": "archiver-notices", "scopes": ["read:groups", "list:users"], "services": ["archiver"]},
+        {"name": "mounts", "scopes": ["access:services!service=archiver", "custom:archiver:read"], "services": ["mounts"]},
         {"name": "archiver-admin", "scopes": ["custom:archiver:admin"], **admins},
     ]
 

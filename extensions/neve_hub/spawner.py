@@ -17,11 +17,12 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from traitlets import default
 
-from neve_hub import mounts
+from neve_hub import mounts, oidc
 from neve_hub.instance import LABEL, MARK, Instance, current
 from neve_hub.names import safe_name
 
 _TREE_S = 15.0
+_LOOK_S = 20  # how often a running notebook is looked at, and its user's projects
 
 
 class _Notebook:
@@ -29,6 +30,8 @@ class _Notebook:
 
     user: Any
     log: Any
+    authenticator: Any
+    pending: Any
 
     @property
     def here(self) -> Instance:
@@ -62,6 +65,19 @@ class _Notebook:
                 )
             await asyncio.sleep(0.1)
 
+    async def _follow(self, status: object) -> None:
+        """Where a notebook runs, its /data follows its user's groups, also while nobody looks at it; where none does, it goes."""
+        if not self.here.found.mounts or self.pending:
+            return
+        if status is not None:
+            mounts.release(self.here, self.user.name)
+            return
+        if isinstance(self.authenticator, oidc.ProviderAuthenticator):
+            await self.authenticator.ask_again(self.user)
+        projects = [group.name for group in self.user.groups]
+        if mounts.want(self.here, self.user.name, projects):
+            self.log.info("%s now sees in /data: %s", self.user.name, ", ".join(sorted(projects)) or "no project")
+
 
 class ContainerSpawner(_Notebook, DockerSpawner):
     """One container per user; its home is a volume that outlives it."""
@@ -82,6 +98,11 @@ class ContainerSpawner(_Notebook, DockerSpawner):
             self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
         self.extra_create_kwargs = {"labels": {LABEL: here.id}}
         return await super().start()
+
+    async def poll(self) -> Any:
+        status = await super().poll()
+        await self._follow(status)
+        return status
 
     async def stop(self, now: bool = False) -> None:
         await super().stop(now)
@@ -109,6 +130,11 @@ class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
         self.notebook_dir = self.notebook_dir or self.home_dir
         return await super().start()
 
+    async def poll(self) -> Any:
+        status = await super().poll()
+        await self._follow(status)
+        return status
+
     async def stop(self, now: bool = False) -> None:
         await super().stop(now)
         mounts.release(self.here, self.user.name)
@@ -121,6 +147,7 @@ def configure(c: Any, here: Instance) -> None:
     c.Spawner.default_url = "/lab"
     c.Spawner.start_timeout = 120
     c.Spawner.http_timeout = 120
+    c.Spawner.poll_interval = _LOOK_S
     if found.gateway is None:
         c.JupyterHub.spawner_class = ProcessSpawner
         c.Spawner.hub_connect_url = here.hub_url

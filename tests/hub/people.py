@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from fixtures.instance import RunningInstance
 from fixtures.processes import wait_until
+from neve_hub.instance import Instance
 
 SPAWN_WITHIN_S = 90
 
@@ -83,3 +85,10 @@ def environment_of(home: Path, user: str) -> dict[str, str]:
         if env.get("JUPYTERHUB_USER") == user and env.get("HOME", "").startswith(str(home)):
             return {**env, "PID": process.name}
     raise AssertionError(f"no server of {user} runs")
+
+
+def is_mounts_process(here: Instance, process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[-2:] == ["-m", "neve_hub.mounts"] and process.environ().get("NEVE_HOME") == str(here.home)
+    except psutil.Error:
+        return False

@@ -7,7 +7,8 @@ import json
 import psutil
 import pytest
 from fixtures.processes import wait_until
-from hub.people import spawn, stop
+from hub.people import is_mounts_process, spawn, stop
+from neve_hub import mounts
 from neve_hub.instance import Instance
 
 from archiver.config import load
@@ -88,3 +89,56 @@ def test_a_killed_mount_comes_back_in_the_running_container(docker_engine, alice
     assert seen
     next(process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] and place in process.info["cmdline"]).kill()
     wait_until(lambda: inside(docker_engine, alice, "ls", "/data/alpine-ice") == seen, BACK_WITHIN_S, "the mount inside")
+
+
+# Keeps a project's folder open, and tells each second whether it is still read.
+KEEPS = """
+import os, time
+folder = os.open("/data/alpine-ice", os.O_RDONLY)
+while True:
+    try:
+        said = "reads" if os.listdir(folder) else "sees nothing"
+    except OSError as error:
+        said = error.strerror
+    open(os.path.expanduser("~/keeps.new"), "w").write(said)
+    os.rename(os.path.expanduser("~/keeps.new"), os.path.expanduser("~/keeps"))
+    time.sleep(0.5)
+"""
+
+
+def test_a_group_lost_or_gained_counts_in_the_running_container(containers, docker_engine, alice, here):
+    def shown() -> list[str]:
+        return inside(docker_engine, alice, "ls", "/data").split()
+
+    def says() -> str:
+        return inside(docker_engine, alice, "cat", "/home/jovyan/keeps")
+
+    docker_engine.docker("exec", "--detach", alice, "python", "-c", KEEPS)
+    wait_until(lambda: says() == "reads", BACK_WITHIN_S, "the folder held open")
+    with containers.api("admin") as api:
+        assert api.request("DELETE", "/groups/alpine-ice/users", json={"users": ["alice"]}).status_code == 200
+        try:
+            wait_until(lambda: shown() == ["snow-physics"], 60, "the loss")
+            wait_until(lambda: says() not in {"reads", "sees nothing"}, BACK_WITHIN_S, "the end of what was held open")
+        finally:
+            assert api.post("/groups/alpine-ice/users", json={"users": ["alice"]}).status_code == 200
+    wait_until(lambda: shown() == ["alpine-ice", "snow-physics"], 60, "the gain")
+    assert inside(docker_engine, alice, "ls", "/data/alpine-ice")
+
+
+def test_all_comes_back_inside_when_the_mounts_process_is_killed(docker_engine, alice, here):
+    """It comes back with mounts of its own: what the running container held on to is the folder above them."""
+    seen = inside(docker_engine, alice, "ls", "-R", "/data")
+    mounting = next(process for process in psutil.process_iter() if is_mounts_process(here, process))
+    mounting.kill()
+    wait_until(lambda: not mounting.is_running() and inside(docker_engine, alice, "ls", "-R", "/data") == seen, BACK_WITHIN_S, "/data inside")
+
+
+def test_data_goes_when_a_container_dies_by_itself(containers, docker_engine, here):
+    with containers.api("bob") as api:
+        spawn(api, "bob")
+        wanted = here.wanted / "bob.json"
+        assert wanted.exists()
+        docker_engine.docker("kill", f"neve-{here.id}-notebook-bob")
+        wait_until(lambda: not wanted.exists() and not mounts.mounted(mounts.tree(here, "bob")), 60, "the end of bob's /data")
+        wait_until(lambda: not api.get("/users/bob").json()["servers"], 60, "the hub's hearing of it")

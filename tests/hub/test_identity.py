@@ -57,7 +57,7 @@ c.JupyterHub.load_roles = [
     {"name": "tests", "scopes": ["admin:users", "admin:groups", "tokens"], "services": ["tests"]},
 ]
 c.JupyterHub.load_groups = {"snow": {"users": ["alice", "boss"]}, "ice-cores": {"users": ["bob"]}}
-c.JupyterHub.services = [services.archiver(here), {"name": "tests", "api_token": "token-of-the-tests-0123456789"}]
+c.JupyterHub.services = [*services.services(here), {"name": "tests", "api_token": "token-of-the-tests-0123456789"}]
 """
 
 
@@ -83,6 +83,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, free_port) -> Iterator[RealHub
     port = free_port()
     (folder / "home").mkdir()
     (folder / "home" / "hub-token").write_text("token-of-the-archiver-0123456789")
+    (folder / "home" / "mounts-token").write_text("token-of-the-mounts-0123456789")
     (folder / "jupyterhub_config.py").write_text(CONFIG.replace("PORT", str(port)))
     process = start([BIN / "jupyterhub", "-f", "jupyterhub_config.py"], folder / "hub.log", name="jupyterhub", cwd=folder)
     url = f"http://127.0.0.1:{port}"
@@ -120,6 +121,11 @@ def test_tokens_and_their_scopes(hub):
 def test_an_admins_notebook_is_not_an_admin(hub):
     assert hub.asked.who(hub.token("boss")).projects is None
     assert hub.asked.who(hub.token("boss", auth.ACCESS, auth.READ)).projects == ("snow",)
+
+
+def test_what_mounts_data_belongs_to_no_project_and_only_reads(hub):
+    found = hub.asked.who("token-of-the-mounts-0123456789")
+    assert (found.name, found.projects, found.admin, found.scopes) == ("service/mounts", (), False, {auth.READ})
 
 
 def test_groups_that_change_are_seen_soon(hub):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
-from fixtures.processes import wait_until
-from neve_hub import mounts, store
+from fixtures.processes import BIN, wait_until
+from hub.people import is_mounts_process
+from neve_hub import mounts, public, store
 from neve_hub.instance import Instance
 
-from archiver.config import load
+from archiver.config import exactly, load
 
 pytestmark = [pytest.mark.fuse, pytest.mark.usefixtures("fuse")]
 BACK_WITHIN_S = 20
@@ -109,18 +112,70 @@ def test_all_comes_back_when_the_mounts_process_is_killed(here, tree):
     assert mounts.mounted(here.data)[here.data] == before
 
 
-def is_mounts_process(here: Instance, process: psutil.Process) -> bool:
-    try:
-        return process.cmdline()[-2:] == ["-m", "neve_hub.mounts"] and process.environ().get("NEVE_HOME") == str(here.home)
-    except psutil.Error:
-        return False
-
-
 def test_a_project_that_is_lost_disappears(here, tree):
     mounts.want(here, USER, ["p-two"])
     wait_until(lambda: listed(tree) == {"p-two"}, BACK_WITHIN_S, "the loss")
     # The bind goes first, the mount behind it just after.
     wait_until(lambda: not (here.data / "projects" / "p-one").exists(), BACK_WITHIN_S, "the folder that is not mounted to be gone")
+
+
+# Holds a project's folder and a file in it open, and reads on when it is told to.
+HOLDER = """
+import os, sys
+folder, kept = os.open(sys.argv[1], os.O_RDONLY), open(sys.argv[1] + "/i/d/file.txt", "rb")
+print("holds", flush=True)
+sys.stdin.readline()
+for read in (kept.read, lambda: os.listdir(folder), lambda: os.open("i/d/file.txt", os.O_RDONLY, dir_fd=folder)):
+    try:
+        print("read", read(), flush=True)
+    except OSError as error:
+        print("refused", error.strerror, flush=True)
+"""
+
+
+def test_what_is_lost_is_not_read_on_through_what_was_held_open(here, tree):
+    mounts.want(here, "bob", ["p-one", "p-two"])
+    theirs = mounts.tree(here, "bob")
+    try:
+        wait_until(lambda: theirs.is_dir() and reads(theirs / "p-one") == b"one", BACK_WITHIN_S, "bob's tree")
+        two = s3fs_of(here, "p-two").pid
+        with subprocess.Popen([sys.executable, "-c", HOLDER, theirs / "p-one"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout.readline() == "holds\n"
+            mounts.want(here, "bob", [])
+            wait_until(lambda: listed(theirs) == set(), BACK_WITHIN_S, "bob's loss")
+            wait_until(lambda: reads(tree / "p-one") == b"one", BACK_WITHIN_S, "the other member's new mount")
+            said, _ = holder.communicate("\n", timeout=30)
+        assert said.count("refused") == 3 and "read" not in said, said
+        assert s3fs_of(here, "p-two").pid == two, "what nobody held goes on as it is"
+    finally:
+        mounts.release(here, "bob")
+
+
+def test_what_is_public_stands_in_everybodys_tree_until_it_is_not(here, tree, hub):
+    def public(*words: str) -> None:
+        subprocess.run([BIN / "archiver", "projects", "public", "p-open", *words], env=hub.running.env, check=True, cwd=here.home, timeout=60)
+
+    subprocess.run([BIN / "archiver", "projects", "add", "p-open"], env=hub.running.env, check=True, cwd=here.home, timeout=60)
+    public("--after", "2020-01-01")
+    try:
+        wait_until(lambda: "p-open" in listed(tree), 60, "the public project")
+        mounts.want(here, USER, ["p-one", "p-two", "p-empty"])
+        assert "p-open" in listed(tree)
+    finally:
+        public("--never")
+    wait_until(lambda: listed(tree) == {"p-one", "p-two", "p-empty"}, 60, "its end")
+
+
+def test_the_latest_public_projects_are_shown_and_an_archiver_that_is_away_changes_nothing(tmp_path):
+    here = Instance(exactly({"home": str(tmp_path), "port": 9, "hub": {"public_mounts": 2}}, "test"))
+    here.run.mkdir()
+    assert public.known(here) == []
+    (here.run / "public.json").write_text('["new", "older", "oldest"]')
+    here.secrets.mkdir()
+    (here.secrets / "mounts-token").write_text("x")
+    with pytest.raises(httpx.HTTPError):
+        public.ask(here)
+    assert public.known(here) == ["new", "older"]
 
 
 def test_what_is_wanted_is_written_in_one_step(here, tree):

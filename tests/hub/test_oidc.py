@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -17,7 +18,7 @@ import pytest
 from fixtures.instance import leftovers_of, start_instance
 from fixtures.processes import BIN, wait_until
 from fixtures.provider import TOKENS_LAST_S, Provider
-from hub.people import Hub, xsrf
+from hub.people import Hub, spawn, stop, xsrf
 from neve_hub import settings_file
 from neve_hub.instance import Instance
 
@@ -104,7 +105,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, port_base: Callable[..., int],
     text = settings_file.first(Instance(exactly({"home": str(home), "port": port}, "test")))
     text = text.replace("[api]\n", "[api]\nidentity_seconds = 1\n") + SETTINGS.format(issuer=provider.url, secret=secret)
     (home / "neve.toml").write_text(text, "utf-8")
-    env = {"NEVE_HUB__DOCKER": "never", "NEVE_HUB__MOUNTS": "never"}
+    env = {"NEVE_HUB__DOCKER": "never", "NEVE_HUB__MOUNTS": "auto"}
     running = start_instance(home, port, env=env, command=(BIN / "neve-run", "--demo", "none"))
     try:
         assert f"people log in at {provider.url}" in running.process.output()
@@ -183,6 +184,31 @@ def test_a_group_gained_or_lost_counts_while_somebody_works(lab: Lab):
             assert lab.refusal("alice")[0] == 403
         finally:
             lab.provider.change("alice", groups=["/snow", "/tea"])
+
+
+@pytest.mark.fuse
+@pytest.mark.usefixtures("fuse")
+def test_a_group_lost_counts_where_a_notebook_runs_and_nobody_asks_the_hub_anything(lab: Lab):
+    wanted = lab.hub.home / "run" / "mounts" / "alice.json"
+
+    def shown() -> list[str]:
+        return json.loads(wanted.read_text("utf-8"))["projects"]
+
+    def server(program: httpx.Client) -> httpx.Client:
+        return httpx.Client(base_url=f"{lab.hub.url}/hub/api", headers=program.headers, timeout=60)
+
+    with lab.person("alice") as client, lab.token(client, "alice") as program, server(program) as api:
+        spawn(api, "alice")
+    try:
+        assert shown() == ["snow", "tea"]
+        lab.provider.change("alice", groups=["/ice-cores"])
+        wait_until(lambda: shown() == ["ice-cores"], 60, "what its /data follows")
+        lab.provider.change("alice", groups=["/tea"])  # in no allowed group any more
+        wait_until(lambda: shown() == [], 60, "no project")
+    finally:
+        lab.provider.change("alice", groups=["/snow", "/tea"])
+        with lab.person("alice") as client, lab.token(client, "alice") as program, server(program) as api:
+            stop(api, "alice")
 
 
 def test_many_requests_at_once_use_a_refresh_token_once(lab: Lab):
