@@ -18,6 +18,7 @@ from archiver.archive import Archive
 from archiver.commands.context import Json, archive_of, out, print_json
 from archiver.errors import Conflict, UnreadableSource, WrongUse
 from archiver.facts import Comparison, Row
+from archiver.ledger.projects import FACTS
 
 projects_cli = typer.Typer(no_args_is_help=True, help="Projects: the unit of access.")
 
@@ -29,21 +30,50 @@ _NAMED = 10
 def add(context: typer.Context, name: str, title: Annotated[str, typer.Option()] = "") -> None:
     """Add a project, or change its title."""
     names.unit("a project", name)
-    with archive_of(context).ledger.begin() as tx:
+    with archive_of(context).ledger.begin(getpass.getuser()) as tx:
         tx.add_project(name, title or name)
 
 
 @projects_cli.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
-    """List the projects."""
+    """List the projects, what is said of each, and what each holds."""
     with archive_of(context).ledger.read() as tx:
-        found = tx.projects()
+        held = tx.bytes_of_projects()
+        found = [(project, held.get(project.name, 0)) for project in tx.projects()]
     if as_json:
-        print_json([{"name": p.name, "title": p.title, "public_after": describe.time(p.public_after)} for p in found])
+        print_json([{"name": p.name, **{fact: _json(getattr(p, fact)) for fact in FACTS}, "size_bytes": size} for p, size in found])
         return
-    for p in found:
-        public = f"  public after {p.public_after:%Y-%m-%d %H:%M} UTC" if p.public_after else ""
-        out.print(f"{p.name}  {p.title}{public}", markup=False)
+    for project, size in found:
+        said = [f"{facts.CALLED[fact]} {facts.written(fact, value)}" for fact in FACTS[1:] if (value := getattr(project, fact)) is not None]
+        out.print(f"{project.name}  {project.title}  {', '.join([f'{size:,} bytes', *said])}", markup=False)
+
+
+@projects_cli.command("set")
+def set_(
+    context: typer.Context,
+    name: str,
+    title: Annotated[str | None, typer.Option()] = None,
+    investigator: Annotated[str | None, typer.Option(help="Principal investigator.")] = None,
+    start: Annotated[str | None, typer.Option(help="A day, or a time.")] = None,
+    end: Annotated[str | None, typer.Option(help="Its last day. When it has passed nothing is lost.")] = None,
+    embargo: Annotated[str | None, typer.Option(help="Until that day is over its data are its members' alone.")] = None,
+    public_after: Annotated[str | None, typer.Option(help="From then on all who are signed in may read its data, once an embargo is over.")] = None,
+    quota: Annotated[str | None, typer.Option(help="What it may hold: 500 GB, 2 TiB.")] = None,
+    publish: Publish = False,
+) -> None:
+    """Say something else of a project; what is not given stays, and an empty text ('') clears."""
+    said = {"title": title, "investigator": investigator, "start": start, "end": end}
+    said |= {"embargo": embargo, "public_after": public_after, "quota": quota}
+    values = {column: text for column, text in said.items() if text is not None}
+    if not values:
+        raise WrongUse("Nothing is said of the project.", "Give at least one fact, such as --end 2028-12-31.")
+    archive = archive_of(context)
+    with archive.ledger.read() as tx:
+        tx.project(name)
+    given = {facts.COLUMNS[column]: facts.parse(column, text, f"--{column.replace('_', '-')}") for column, text in values.items()}
+    if "title" in given:
+        given["title"] = given["title"] or name
+    _say(_carry_out(archive, [Row(name, name, given, None)], publish=publish), alone=True)
 
 
 @projects_cli.command("public")
@@ -56,7 +86,7 @@ def public(
     """Say from when on all who are signed in may read a project's data; only its members change what is said of it."""
     if (after is None) != never:
         raise WrongUse("Either `--after DATE` or `--never` has to be said.", "Give one of the two.")
-    with archive_of(context).ledger.begin() as tx:
+    with archive_of(context).ledger.begin(getpass.getuser()) as tx:
         tx.make_public(name, None if after is None else after.replace(tzinfo=UTC))
     out.print(f"{name}: " + ("its members' alone" if after is None else f"public after {after:%Y-%m-%d %H:%M} UTC"), markup=False)
 
@@ -144,18 +174,19 @@ def _json(value: Any) -> Any:
     return describe.time(value) if isinstance(value, datetime) else value
 
 
-def _say(found: Comparison, *, dry_run: bool) -> None:
+def _say(found: Comparison, *, dry_run: bool = False, alone: bool = False) -> None:
+    """`alone`: of one project, not of a list."""
     for row in found.new:
         said = [f"{facts.CALLED[fact]} {facts.written(fact, value)}" for fact, value in row.facts.items() if value is not None]
         out.print(f"new      {row.name}: {', '.join(said) or 'no facts'}", markup=False)
     for name, changes in found.changed.items():
         out.print(f"changes  {name}: {_changes(changes)}", markup=False)
     would = "would be " if dry_run else ""
-    if found.new or found.changed:
+    if not (found.new or found.changed):
+        out.print("Nothing to change." if alone else f"Nothing to change: {found.unchanged:,} project(s) are as the list says.")
+    elif not alone:
         out.print(f"{len(found.new):,} {would}new, {len(found.changed):,} {would}changed, {found.unchanged:,} as they were.")
-    else:
-        out.print(f"Nothing to change: {found.unchanged:,} project(s) are as the list says.")
-    if found.missing:
+    if found.missing and not alone:
         out.print(f"Not in the list, and left as they are ({len(found.missing):,}): {_some(found.missing)}", markup=False)
     if found.published:
         out.print(f"Public {'at once, so --publish has to be said' if dry_run else 'now'}: {_holdings(found.published)}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import time
 from collections.abc import Iterator
@@ -169,3 +170,56 @@ def test_ten_thousand_projects_within_seconds(office: Office):
     assert took < 30, took
     assert len(office.changes("p09999")) == 2
     assert office.all()["p09999"].quota_bytes == 2 * 10**12
+
+
+def test_single_facts_are_set_and_cleared_and_the_list_tells_them(office: Office):
+    said = office.run("set", "snow", "--investigator", "A. Lovelace", "--end", "2028-12-31", "--quota", "2 TiB")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout == "changes  snow: investigator none → A. Lovelace; end none → 2028-12-31; quota none → 2 TiB\n"
+    assert office.run("set", "snow", "--end", "2028-12-31").stdout == "Nothing to change.\n"
+    assert office.run("list").stdout.splitlines() == [
+        "ice-cores  Ice  0 bytes",
+        "snow  Snow  1,234 bytes, investigator A. Lovelace, end 2028-12-31, quota 2 TiB",
+    ]
+    [_, snow] = json.loads(office.run("list", "--json").stdout)
+    assert snow == {
+        "name": "snow",
+        "title": "Snow",
+        "pi": "A. Lovelace",
+        "starts_at": None,
+        "ends_at": "2029-01-01T00:00:00Z",
+        "embargo_until": None,
+        "public_after": None,
+        "quota_bytes": 2 * 2**40,
+        "size_bytes": 1234,
+    }
+    assert office.run("set", "snow", "--quota", "", "--title", "").returncode == 0
+    assert (office.all()["snow"].quota_bytes, office.all()["snow"].title) == (None, "snow")
+    with office.ledger.read() as tx:
+        assert {change.actor for change in tx.project_changes("snow", 2)} == {getpass.getuser()}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["snow"], 2, "Nothing is said of the project. Give at least one fact, such as --end 2028-12-31."),
+        (["nobody", "--end", "2028-12-31"], 1, "There is no project 'nobody'. `archiver projects list` names them."),
+        (["snow", "--end", "soon"], 2, "--end: 'soon' is not a day. Write it as 2027-03-01"),
+        (["snow", "--quota", "much"], 2, "--quota: 'much' is not a size. Write it as 500 GB"),
+        (
+            ["snow", "--start", "2028-01-02", "--end", "2027-01-01"],
+            2,
+            "snow: it would end (2027-01-01) before it starts (2028-01-02)",
+        ),
+        (
+            ["snow", "--public-after", "2020-01-01"],
+            1,
+            "Data would become public now: snow (2 dataset(s), 1,234 bytes). Say --publish",
+        ),
+        (["snow", "--title", "=HYPERLINK(1)"], 2, "is what a spreadsheet takes for a formula"),
+    ],
+)
+def test_what_cannot_be_set_is_said_and_changes_nothing(office: Office, words: list[str], code: int, says: str):
+    before = office.all()
+    refused(office.run("set", *words), code, says)
+    assert office.all() == before
