@@ -91,6 +91,20 @@ class Browse(Base):
             select = select.where(t.restore.c.user == user)
         return self._all(model.Restore, select)
 
+    def restores_going(self, limit: int, before_id: int | None = None) -> list[model.Restore]:
+        """Restores that are under way or there, newest first; those that wait for an admin are `undecided`."""
+        c = t.restore.c
+        states = set(model.active(model.RESTORE_CHANGES)) - {model.RestoreState.AWAITING_APPROVAL}
+        return self._latest(sa.select(t.restore).where(c.state.in_(sorted(states))), limit, before_id)
+
+    def restores_ended(self, limit: int, before_id: int | None = None) -> list[model.Restore]:
+        """Restores that have ended, newest first. (By their end, not by state: nearly all have one, so the first that are met are the answer.)"""
+        return self._latest(sa.select(t.restore).where(t.restore.c.ended_at.is_not(None)), limit, before_id)
+
+    def _latest(self, select: sa.Select[Any], limit: int, before_id: int | None) -> list[model.Restore]:
+        c = t.restore.c
+        return self._all(model.Restore, (select if before_id is None else select.where(c.id < before_id)).order_by(c.id.desc()).limit(limit))
+
     def list_transfers(self, state: model.TransferState | None, dataset_id: int | None, limit: int) -> list[model.Transfer]:
         """Transfers, newest first: in one state, or all that have not ended."""
         c = t.transfer.c

@@ -68,10 +68,10 @@ class Quotes(Base):
         select = sa.select(t.restore).join(t.dataset, t.dataset.c.id == c.dataset_id).where(mine, c.state.in_(model.active(model.RESTORE_CHANGES)))
         return self._all(model.Restore, select.order_by(c.size_bytes.desc(), c.id))
 
-    def undecided(self, dataset_id: int | None = None, limit: int = 20) -> list[model.Restore]:
+    def undecided(self, dataset_id: int | None = None, limit: int = 20, *, after_id: int = 0) -> list[model.Restore]:
         """Restores (of a dataset) that wait for an admin, oldest first."""
         c = t.restore.c
-        select = sa.select(t.restore).where(c.state == RestoreState.AWAITING_APPROVAL).order_by(c.id).limit(limit)
+        select = sa.select(t.restore).where(c.state == RestoreState.AWAITING_APPROVAL, c.id > after_id).order_by(c.id).limit(limit)
         return self._all(model.Restore, select if dataset_id is None else select.where(c.dataset_id == dataset_id))
 
     # what is known already

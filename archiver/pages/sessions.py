@@ -14,6 +14,7 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -31,13 +32,18 @@ _XSRF = "X-Neve-Xsrf"
 _AGAIN = "Open the catalog again to sign in."
 
 
+Told = tuple[str, Mapping[str, str | int]]
+"""A text of the table, and its values."""
+
+
 @dataclass(frozen=True)
 class Session:
-    """One signed-in browser."""
+    """One signed-in browser. `told`: what the next page says, once."""
 
     token: str = field(repr=False)
     xsrf: str = field(repr=False)
     ends: float
+    told: list[Told] = field(default_factory=list, compare=False)
 
 
 class NeedsSignIn(Exception):

@@ -14,6 +14,7 @@ from fixtures.door import Door, come_back, sign_in
 from fixtures.site import ALL
 
 from archiver import app, auth, hold, restore
+from archiver.pages.console import shared
 
 pytestmark = pytest.mark.browser
 
@@ -198,9 +199,11 @@ def look(page, path: str, found: list, wide: list) -> None:
             wide.append((path, way))
 
 
-def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door):
+def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
     """Rules of axe-core, serious and critical ones; and nothing is wider than the window. Both schemes and both widths, each with the other once."""
     hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"], admin=False)
+    monkeypatch.setitem(lab.bench.archive.settings.policy.__dict__, "approval_above_bytes", 1)  # settings are frozen
+    restore.request(lab.bench.archive, "alice", "saxs/run2", None, 3, ["snow"])
     with lab.bench.archive.ledger.begin() as tx:
         tx.add_notice("alice", "leaving-hot", "2026-03-01", "notebook", "leaves", {"text": "saxs/run1 leaves"})
     found, wide = [], []
@@ -222,8 +225,15 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door):
     context = browser.new_context(locale="fr-FR")
     page = context.new_page()
     sign_in(page, lab, "root", scopes=[*ALL, auth.ADMIN], path="admin")
-    page.get_by_role("heading", name="Vue d’ensemble", level=1).wait_for()
-    look(page, "admin", found, wide)
+    for _, path in shared.PAGES:
+        page.goto(f"{lab.url}/admin{path}")
+        page.get_by_role("heading", level=1).wait_for()
+        look(page, f"admin{path}", found, wide)
+    for link in ("Annuler la restauration de saxs/run2",):
+        page.goto(f"{lab.url}/admin/restores")
+        page.get_by_role("link", name=link).click()
+        page.get_by_role("heading", name=f"{link} ?").wait_for()
+        look(page, link, found, wide)
     assert found == []
     assert wide == []
     context.close()

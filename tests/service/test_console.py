@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import html
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from fixtures.site import words_of
 
 from archiver.capacity import Capacity
+from archiver.pages.console import shared
 from archiver.sections import PriceSettings
 
-PAGES = [""]
-
-
-def words_of(page) -> str:
-    """What a page shows, without its markup."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text)).split())
-
-
-def signed_in(site, name: str, path: str = "admin"):
-    site.hub.codes[f"code-of-{name}"] = f"token-of-{name}"
-    browser = site.client()
-    browser.page = browser.sign_in(f"code-of-{name}", path)
-    return browser
+PAGES = [path for _, path in shared.PAGES]
 
 
 @pytest.fixture
 def root(site):
     """An admin's browser; `root.page` is the overview."""
-    return signed_in(site, "root")
+    return site.signed_in("root", "admin")
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_the_console_is_for_admins_in_their_language(site, root, path):
     stranger = site.client().get(f"admin{path}")
     assert (stranger.status_code, stranger.headers["Location"].partition("?")[0]) == (303, "/hub/api/oauth2/authorize")
-    alice = signed_in(site, "alice", f"admin{path}")
+    alice = site.signed_in("alice", f"admin{path}")
     assert alice.page.status_code == 403
     assert "The console is for admins. Ask an admin of the hub to do it for you." in words_of(alice.page)
     assert 'href="/services/archiver/admin"' not in alice.get("list").text

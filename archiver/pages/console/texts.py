@@ -5,6 +5,42 @@ from __future__ import annotations
 CONSOLE: dict[str, tuple[str, str]] = {
     "console": ("Console", "Console"),
     "console_overview": ("Overview", "Vue d’ensemble"),
+    "console_restores": ("Restores", "Restaurations"),
+    # shared
+    "what_to_do": ("What to do", "Que faire"),
+    "next_page": ("Next page", "Page suivante"),
+    "see_them_all": ("See them all", "Les voir toutes"),
+    "people_touched": ("People touched", "Personnes concernées"),
+    "confirm_others_keep": (
+        "{n} other restore or hold of the same dataset goes on.|{n} other restores or holds of the same dataset go on.",
+        "{n} autre restauration ou maintien de ces données continue.|{n} autres restaurations ou maintiens de ces données continuent.",
+    ),
+    # restores
+    "group_waiting": ("Waiting for your yes or no", "En attente de votre accord"),
+    "group_running": ("Under way, or there", "En cours, ou déjà là"),
+    "group_ended": ("Ended lately", "Terminées récemment"),
+    "none_waiting": ("Nothing waits for you.", "Rien ne vous attend."),
+    "none_running": ("Nothing is under way.", "Rien n’est en cours."),
+    "none_ended": ("None has ended yet.", "Aucune n’est encore terminée."),
+    "room_in_hot": ("Fast storage has room for {size} more.", "Le stockage rapide peut encore recevoir {size}."),
+    "asked_for_days": ("for {days}, from {tier}", "pour {days}, depuis {tier}"),
+    "late_since": ("late: promised by {time}", "en retard : promise pour le {time}"),
+    "ended_at": ("on {time}", "le {time}"),
+    "approve_of": ("Approve the restore of {name}", "Accepter la restauration de {name}"),
+    "deny_of": ("Deny the restore of {name}", "Refuser la restauration de {name}"),
+    "done_approved": ("Approved: {name}, for {user}.", "Acceptée : {name}, pour {user}."),
+    "done_denied": ("Denied: {name}. {user} is told your reason.", "Refusée : {name}. {user} reçoit votre raison."),
+    "done_cancelled": ("Cancelled: the restore of {name} for {user}.", "Annulée : la restauration de {name} pour {user}."),
+    "confirm_cancel": ("Cancel the restore of {name}?", "Annuler la restauration de {name} ?"),
+    "confirm_cancel_then": (
+        "What has not begun stops, and what nobody else asked for leaves fast storage. Nothing is lost: the data stay in the archive.",
+        "Ce qui n’a pas commencé s’arrête, et ce que nul autre n’a demandé quitte le stockage rapide. Rien n’est perdu : l’archive garde tout.",
+    ),
+    "confirm_cancel_do": ("Cancel the restore", "Annuler la restauration"),
+    "confirm_hold_ends": (
+        "The hold of {user} that waits for it ends too: {reason}",
+        "Le maintien de {user} qui l’attend se termine aussi : {reason}",
+    ),
     # overview
     "health": ("Health", "État de santé"),
     "is_well": ("well", "va bien"),

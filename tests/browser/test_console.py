@@ -1,0 +1,57 @@
+"""The admins' console in a real browser: on each page one thing is done, and it is done."""
+
+from __future__ import annotations
+
+import pytest
+from fixtures.door import Door, sign_in
+from fixtures.site import ALL
+
+from archiver import auth, restore
+from archiver.model import RestoreState
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def lab(door: Door) -> Door:
+    """saxs/run1 (in snow), 2 files."""
+    door.bench.ingest("run1", {"a.txt": b"snow", "deep/b.bin": bytes(3000)})
+    door.bench.settle()
+    return door
+
+
+@pytest.fixture
+def root(page, lab: Door):
+    """An admin in the console."""
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None)
+    sign_in(page, lab, "root", scopes=[*ALL, auth.ADMIN], path="admin")
+    yield page
+    assert faults == []
+
+
+def test_restores_are_approved_denied_and_cancelled(root, lab: Door, monkeypatch):
+    monkeypatch.setitem(lab.bench.archive.settings.policy.__dict__, "approval_above_bytes", 1)  # settings are frozen
+    ledger = lab.bench.archive.ledger
+    asked = [restore.request(lab.bench.archive, user, "saxs/run1", None, 3, ["snow"]) for user in ("alice", "bob")]
+
+    def states() -> list[RestoreState]:
+        with ledger.read() as tx:
+            return [tx.restore(one.id).state for one in asked]
+
+    root.get_by_role("link", name="Restores").click()
+    waiting = root.get_by_role("region", name="Waiting for your yes or no")
+    waiting.get_by_role("row", name="alice").get_by_role("button", name="Approve the restore of saxs/run1").click()
+    root.get_by_role("status").filter(has_text="Approved: saxs/run1, for alice.").wait_for()
+    assert states() == [RestoreState.QUEUED, RestoreState.AWAITING_APPROVAL]
+    waiting.get_by_text("Deny …").click()
+    waiting.get_by_role("textbox", name="Reason, for bob").fill("alice has it")
+    waiting.get_by_role("button", name="Deny", exact=True).click()
+    root.get_by_role("status").filter(has_text="Denied: saxs/run1. bob is told your reason.").wait_for()
+    waiting.get_by_text("Nothing waits for you.").wait_for()
+    root.get_by_role("link", name="Cancel the restore of saxs/run1").click()
+    root.get_by_text("3.0 kB in 2 files").wait_for()
+    root.get_by_role("button", name="Cancel the restore").click()
+    root.get_by_role("status").filter(has_text="Cancelled: the restore of saxs/run1 for alice.").wait_for()
+    assert states() == [RestoreState.CANCELLED, RestoreState.DENIED]

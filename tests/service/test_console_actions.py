@@ -1,0 +1,205 @@
+"""What admins do in the console: who is refused, what is refused, what it does, and in whose name it stands in the ledger."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fixtures.site import HOSTILE, words_of
+
+from archiver import auth, hold, restore
+from archiver.model import RestoreState
+
+ACTIONS = {
+    "restores/1/approve": {},
+    "restores/1/deny": {"reason": "x"},
+    "restores/1/cancel": {},
+}
+FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def root(site):
+    """An admin's browser."""
+    return site.signed_in("root", "admin")
+
+
+@pytest.fixture
+def archive(site):
+    return site.bench.archive
+
+
+def xsrf_of(browser) -> str:
+    return re.search(r'name="xsrf" value="([^"]+)"', browser.page.text)[1]
+
+
+def last_event(archive, dataset_id: int):
+    with archive.ledger.read() as tx:
+        return tx.latest_events(dataset_id, 1)[0]
+
+
+def row(page, mark: str) -> str:
+    """The words of the row with this id."""
+    found = re.search(rf'<tr id="{mark}">(.*?)</tr>', page.text, re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", found[1]).split()) if found else ""
+
+
+# Who and how
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_whoever_is_no_admin_is_refused_and_nothing_is_changed(site, root, action):
+    before = site.everything()
+    away = site.client().post(f"admin/{action}", data={**ACTIONS[action], "xsrf": "x"}, headers=FORM)
+    assert (away.status_code, away.headers["Location"].partition("?")[0]) == (303, "/hub/api/oauth2/authorize")
+    alice = site.signed_in("alice", "list")
+    refused = alice.post(f"admin/{action}", data={**ACTIONS[action], "xsrf": xsrf_of(alice)}, headers=FORM)
+    assert refused.status_code == 403
+    assert "The console is for admins." in words_of(refused)
+    for forged, headers in (
+        ({}, FORM),
+        ({"xsrf": "wrong"}, FORM),
+        ({"xsrf": xsrf_of(alice)}, FORM),
+        ({"xsrf": xsrf_of(root)}, {"Sec-Fetch-Site": "cross-site"}),
+    ):
+        answer = root.post(f"admin/{action}", data={**ACTIONS[action], **forged}, headers=headers)
+        assert answer.status_code == 403, forged
+        assert re.search(r"The form (is from another session|was sent from another site)\.", words_of(answer))
+    assert site.everything() == before
+
+
+def test_who_ends_what_others_asked_for_needs_the_right_to_restore(site):
+    site.hub.add("clerk", scopes=[auth.ACCESS, auth.READ, auth.ADMIN])
+    clerk = site.signed_in("clerk", "admin")
+    before = site.everything()
+    refused = clerk.post("admin/restores/1/cancel", data={"xsrf": xsrf_of(clerk)}, headers=FORM)
+    assert (refused.status_code, auth.RESTORE in refused.text) == (403, True)
+    assert site.everything() == before
+
+
+@pytest.mark.parametrize("path", ["restores/1/cancel"])
+def test_questions_are_for_admins(site, path):
+    assert site.client().get(f"admin/{path}").status_code == 303
+    assert "The console is for admins." in words_of(site.signed_in("alice", f"admin/{path}").page)
+
+
+# Restores
+
+
+@pytest.fixture
+def waiting(site, archive, monkeypatch):
+    """`waiting(NAME)`: alice's restore that an admin has to approve."""
+    made = []
+
+    def ask(name: str):
+        monkeypatch.setitem(archive.settings.policy.__dict__, "approval_above_bytes", 1)  # settings are frozen
+        made.append(restore.request(archive, "alice", name, None, 3, ["snow"]))
+        return made[-1]
+
+    yield ask
+    for one in made:
+        with archive.ledger.read() as tx:
+            over = tx.restore(one.id).ended_at is not None
+        if not over:
+            restore.cancel(archive, "alice", one.id, ["snow"], admin=False)
+
+
+def state_of(archive, one):
+    with archive.ledger.read() as tx:
+        return tx.restore(one.id).state
+
+
+def test_an_admin_says_yes(root, archive, waiting):
+    asked = waiting("saxs/run-0")
+    page = root.get("admin/restores")
+    assert row(page, f"restore-{asked.id}").startswith(
+        "saxs/run-0 alice 2026-03-01 14:00 UTC 3.0 kB for 3 days, from deep Approve Deny … Reason, for alice"
+    )
+    sent = root.form(page, f"/restores/{asked.id}/approve")
+    assert (sent.status_code, sent.headers["Location"]) == (303, "/services/archiver/admin/restores")
+    assert state_of(archive, asked) is RestoreState.QUEUED
+    after = root.get("admin/restores")
+    assert "Approved: saxs/run-0, for alice." in words_of(after)
+    assert "waiting for its turn" in row(after, f"restore-{asked.id}")
+    assert "Approved:" not in words_of(root.get("admin/restores")), "said once"
+    with archive.ledger.read() as tx:
+        said = [e for e in tx.events(asked.dataset_id) if e.kind == "restore.queued"][-1]
+    assert (said.actor, said.detail["approved_by"]) == ("root", "root")
+
+    again = root.form(page, f"/restores/{asked.id}/approve")
+    assert again.status_code == 409
+    assert f"Restore {asked.id} is queued: it waits for nobody's approval. Nothing has to be done." in words_of(again)
+    assert row(again, f"restore-{asked.id}"), "with the list as it is now"
+
+
+def test_an_admin_says_no_with_the_reason(root, archive, waiting):
+    asked = waiting("saxs/run-1")
+    page = root.get("admin/restores")
+    empty = root.form(page, f"/restores/{asked.id}/deny", reason=" ")
+    assert (empty.status_code, state_of(archive, asked)) == (422, RestoreState.AWAITING_APPROVAL)
+    assert root.form(page, f"/restores/{asked.id}/deny", reason="ask for <b>less</b>").status_code == 303
+    after = root.get("admin/restores")
+    assert "Denied: saxs/run-1. alice is told your reason." in words_of(after)
+    assert "ask for &lt;b&gt;less" in after.text
+    said = last_event(archive, asked.dataset_id)
+    assert (said.kind, said.actor, said.detail["error"]) == ("restore.denied", "root", "ask for <b>less</b>")
+
+
+def test_cancelling_asks_with_the_numbers_first(site, root, archive):
+    asked = restore.request(archive, "alice", "saxs/run-2", None, 3, ["snow"])
+    kept = hold.request(archive, "alice", "saxs/run-2", hold.end_of("2026-09-01"), "for the <thesis>", None, ["snow"])
+    other = restore.request(archive, "bob", "saxs/run-2", "a.txt", 3, None)
+    before = site.everything()
+    page = root.get("admin/restores")
+    question = root.get(re.search(rf'href="([^"]*/restores/{asked.id}/cancel)"', page.text)[1])
+    shown = words_of(question)
+    assert "Cancel the restore of saxs/run-2?" in shown
+    assert "Data 3.0 kB in 2 files People touched 1 alice" in shown
+    assert "The hold of alice that waits for it ends too: for the <thesis>" in shown
+    assert "1 other restore or hold of the same dataset goes on." in shown
+    assert site.everything() == before, "it only asks"
+    assert root.form(question, "/cancel").headers["Location"] == "/services/archiver/admin/restores"
+    assert "Cancelled: the restore of saxs/run-2 for alice." in words_of(root.get("admin/restores"))
+    with archive.ledger.read() as tx:
+        said = [e for e in tx.events(asked.dataset_id) if e.kind == "restore.cancelled"][-1]
+        assert (said.actor, tx.restore(other.id).ended_at, tx.hold(kept.id).ended_at is None) == ("root", None, False)
+    again = root.form(question, "/cancel")
+    assert (again.status_code, "cancelled already" in again.text) == (409, True)
+    assert root.get("admin/restores/999/cancel").status_code == 404
+    restore.cancel(archive, "bob", other.id, None, admin=False)
+
+
+def test_restores_are_told_by_pages_of_each_group(root, archive, waiting, monkeypatch):
+    monkeypatch.setattr("archiver.pages.console.restores._FIRST", 2)
+    monkeypatch.setattr("archiver.pages.console.restores.LIMIT", 2)
+    asked = [waiting(name) for name in ("saxs/run-0", "saxs/run-1", "saxs/run-2")]
+
+    def ids(page) -> list[int]:
+        return [int(one) for one in re.findall(r'<tr id="restore-(\d+)"', page.text)]
+
+    first = root.get("admin/restores")
+    assert ids(first)[:2] == [asked[0].id, asked[1].id], "who waits longest comes first"
+    page = root.get(re.search(r'href="([^"]*\?group=waiting)"', first.text)[1])
+    assert ids(page) == [asked[0].id, asked[1].id]
+    page = root.get(re.search(r'rel="next" href="([^"]+)"', page.text)[1].replace("&amp;", "&"))
+    assert ids(page) == [asked[2].id]
+    for one in asked:
+        restore.deny(archive, "root", one.id, "no")
+    page = root.get("admin/restores?group=ended")
+    assert ids(page) == [asked[2].id, asked[1].id], "what ended is told from the newest on"
+    assert ids(root.get(re.search(r'rel="next" href="([^"]+)"', page.text)[1].replace("&amp;", "&")))[0] == asked[0].id
+    assert root.get("admin/restores?group=ended&cursor=x").status_code == 422
+    assert root.get("admin/restores?group=none").status_code == 422
+
+
+def test_hostile_names_are_text_on_restores(root, waiting):
+    asked = waiting(f"saxs/{HOSTILE}")
+    for page in (
+        root.get("admin/restores"),
+        root.get(f"admin/restores/{asked.id}/cancel"),
+        root.get("admin/restores", headers={"Accept-Language": "fr"}),
+    ):
+        assert HOSTILE not in page.text
+        assert "&lt;img src=x" in page.text
+    assert root.form(root.get("admin/restores"), f"/restores/{asked.id}/deny", reason="no").status_code == 303
+    assert HOSTILE not in root.get("admin/restores").text
