@@ -113,6 +113,19 @@ class Browse(Base):
             select = select.where(c.dataset_id == dataset_id)
         return self._all(model.Transfer, select.order_by(c.id.desc()).limit(limit))
 
+    def transfers_in(self, state: model.TransferState, limit: int, after: tuple[datetime, int] | None = None) -> list[model.Transfer]:
+        """Transfers in one state in the order in which they are, or were, to be tried: after a (time, number)."""
+        c = t.transfer.c
+        select = sa.select(t.transfer).where(c.state == state)
+        if after is not None:
+            at, number = after
+            select = select.where(c.next_try_at >= at, sa.or_(c.next_try_at > at, c.id > number))
+        return self._all(model.Transfer, select.order_by(c.next_try_at, c.id).limit(limit))
+
+    def count_transfers(self, state: model.TransferState) -> int:
+        """How many transfers are in a state."""
+        return int(self.connection.execute(sa.select(sa.func.count()).select_from(t.transfer).where(t.transfer.c.state == state)).scalar_one())
+
     def file_copies(self, file_ids: Iterable[int]) -> list[tuple[int, int | None, model.Copy]]:
         """Live copies in which the bytes of files stand, as (file id, offset in a bundle or None, copy)."""
         ids = list(file_ids)

@@ -14,6 +14,7 @@ from fixtures.door import Door, come_back, sign_in
 from fixtures.site import ALL
 
 from archiver import app, auth, hold, restore
+from archiver.model import TransferState
 from archiver.pages.console import shared
 
 pytestmark = pytest.mark.browser
@@ -206,6 +207,9 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
     for user, projects in (("alice", ["snow"]), ("root", None)):  # one waits for an admin, the other does not
         restore.request(lab.bench.archive, user, "saxs/run2", None, 3, projects, admin=projects is None)
     with lab.bench.archive.ledger.begin() as tx:
+        for sick in [tx.plan_transfer(obj, "elsewhere") for obj in tx.objects(1)]:
+            for state in (TransferState.FAILED, TransferState.QUARANTINED):
+                tx.change("transfer", tx.transfer(sick), state, error="the store was away")
         tx.add_notice("alice", "leaving-hot", "2026-03-01", "notebook", "leaves", {"text": "saxs/run1 leaves"})
     found, wide = [], []
     pages = ["", "list", "datasets/1", "a quote", "download?dataset=1", "me", "upload", "nothing"]

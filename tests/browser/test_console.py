@@ -7,7 +7,7 @@ from fixtures.door import Door, sign_in
 from fixtures.site import ALL
 
 from archiver import auth, restore
-from archiver.model import RestoreState
+from archiver.model import RestoreState, TransferState
 
 pytestmark = pytest.mark.browser
 
@@ -55,3 +55,18 @@ def test_restores_are_approved_denied_and_cancelled(root, lab: Door, monkeypatch
     root.get_by_role("button", name="Cancel the restore").click()
     root.get_by_role("status").filter(has_text="Cancelled: the restore of saxs/run1 for alice.").wait_for()
     assert states() == [RestoreState.CANCELLED, RestoreState.DENIED]
+
+
+def test_a_copy_that_was_given_up_is_tried_again(root, lab: Door):
+    with lab.bench.archive.ledger.begin() as tx:
+        sick = tx.plan_transfer(tx.objects(1)[0], "deep-2")
+        for state in (TransferState.FAILED, TransferState.QUARANTINED):
+            tx.change("transfer", tx.transfer(sick), state, error="the store was away")
+    root.get_by_role("link", name="Transfers").click()
+    row = root.get_by_role("row", name="the store was away")
+    row.get_by_role("button", name="Try again: saxs/run1 in deep-2").click()
+    root.get_by_role("status").filter(has_text="1 copy is tried again.").wait_for()
+    root.get_by_text("None was given up.").wait_for()
+    with lab.bench.archive.ledger.read() as tx:
+        assert tx.transfer(sick).state is TransferState.PLANNED
+        assert tx.latest_events(1, 1)[0].actor == "root"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 
 import pytest
+import sqlalchemy as sa
 from fixtures.site import HOSTILE, words_of
 
 from archiver import auth, hold, restore
-from archiver.model import RestoreState
+from archiver.model import RestoreState, TransferState
 
 ACTIONS = {
     "restores/1/approve": {},
     "restores/1/deny": {"reason": "x"},
     "restores/1/cancel": {},
+    "transfers/retry": {"transfer": "1"},
 }
 FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
 
@@ -170,7 +172,7 @@ def test_cancelling_asks_with_the_numbers_first(site, root, archive):
 
 
 def test_restores_are_told_by_pages_of_each_group(root, archive, waiting, monkeypatch):
-    monkeypatch.setattr("archiver.pages.console.restores._FIRST", 2)
+    monkeypatch.setattr("archiver.pages.console.restores.FIRST", 2)
     monkeypatch.setattr("archiver.pages.console.restores.LIMIT", 2)
     asked = [waiting(name) for name in ("saxs/run-0", "saxs/run-1", "saxs/run-2")]
 
@@ -203,3 +205,84 @@ def test_hostile_names_are_text_on_restores(root, waiting):
         assert "&lt;img src=x" in page.text
     assert root.form(root.get("admin/restores"), f"/restores/{asked.id}/deny", reason="no").status_code == 303
     assert HOSTILE not in root.get("admin/restores").text
+
+
+# Transfers
+
+
+@pytest.fixture
+def sick(site, archive):
+    """`sick(NAME, ERROR)`: the numbers of transfers into hot that were given up, one for each object of the dataset."""
+    made = []
+
+    def fail(name: str, error: str, state: TransferState = TransferState.QUARANTINED) -> list[int]:
+        with archive.ledger.begin() as tx:
+            ids = [tx.plan_transfer(obj, "hot") for obj in tx.objects(site.ids[name])]
+            for number in ids:
+                tx.change("transfer", tx.transfer(number), TransferState.FAILED, error=error, attempts=1)
+                if state is TransferState.QUARANTINED:
+                    tx.change("transfer", tx.transfer(number), state, error=error, attempts=3)
+        made.extend(ids)
+        return ids
+
+    yield fail
+    with archive.ledger.begin() as tx:
+        for number in made:
+            tx.cancel_transfer(tx.transfer(number))
+
+
+def test_what_was_given_up_is_tried_again(root, archive, sick):
+    first, second, _ = sick("saxs/run-0", "the tape is <torn>")
+    page = root.get("admin/transfers")
+    assert "Given up 3 Try these 3 again These copies" in words_of(page)
+    assert row(page, f"transfer-{first}") == "saxs/run-0 a.txt hot the tape is &lt;torn&gt; 3 tries, given up on 2026-03-01 14:00 UTC Try again"
+    form = {"xsrf": xsrf_of(root), "transfer": str(first)}
+    assert root.post("admin/transfers/retry", data=form, headers=FORM).headers["Location"] == "/services/archiver/admin/transfers"
+    after = root.get("admin/transfers")
+    assert "1 copy is tried again." in words_of(after)
+    assert (row(after, f"transfer-{first}"), bool(row(after, f"transfer-{second}"))) == ("", True)
+    with archive.ledger.read() as tx:
+        assert (tx.transfer(first).state, tx.transfer(second).state) == (TransferState.PLANNED, TransferState.QUARANTINED)
+        said = tx.latest_events(tx.transfer(first).dataset_id, 1)[0]
+    assert (said.kind, said.actor, said.detail["transfer_id"]) == ("transfer.planned", "root", first)
+    again = root.post("admin/transfers/retry", data=form, headers=FORM)
+    assert again.status_code == 409
+    assert f"Transfer {first} is planned: it was not given up." in words_of(again)
+    assert row(again, f"transfer-{second}"), "with the list as it is now"
+    assert root.post("admin/transfers/retry", data={**form, "transfer": [str(first), str(second)]}, headers=FORM).status_code == 303
+    assert "1 copy is tried again; 1 had moved on meanwhile." in words_of(root.get("admin/transfers"))
+
+
+@pytest.mark.parametrize("numbers", [[], ["0"], ["x"], ["9" * 40], [str(n) for n in range(1, 52)]])
+def test_a_wrong_choice_of_transfers_changes_nothing(site, root, sick, numbers):
+    sick("saxs/run-1", "no")
+    before = site.everything()
+    assert root.post("admin/transfers/retry", data={"xsrf": xsrf_of(root), "transfer": numbers}, headers=FORM).status_code == 422
+    assert site.everything() == before
+    assert root.post("admin/transfers/retry", data={"xsrf": xsrf_of(root), "transfer": "999999"}, headers=FORM).status_code == 404
+
+
+def test_transfers_are_told_by_pages_in_a_few_queries(site, root, archive, sick, monkeypatch):
+    monkeypatch.setattr("archiver.pages.console.transfers.FIRST", 1)
+    monkeypatch.setattr("archiver.pages.console.transfers.LIMIT", 2)
+    ids = [number for name in ("saxs/run-0", "saxs/run-1", "saxs/run-2") for number in sick(name, "no")]
+    failing = sick(f"saxs/{HOSTILE}", "soon", TransferState.FAILED)
+    first = root.get("admin/transfers")
+    assert re.findall(r'<tr id="transfer-(\d+)"', first.text) == [str(ids[0]), str(failing[0])]
+    assert "soon" in first.text
+    assert HOSTILE not in first.text
+    seen, page = [], root.get("admin/transfers?group=quarantined")
+    while True:
+        seen += [int(one) for one in re.findall(r'<tr id="transfer-(\d+)"', page.text)]
+        after = re.search(r'rel="next" href="([^"]+)"', page.text)
+        if after is None:
+            break
+        page = root.get(after[1].replace("&amp;", "&"))
+    assert seen == ids
+    assert root.get("admin/transfers?group=failed&after=1").status_code == 422
+    statements: list[str] = []
+    listen = lambda _c, _k, statement, *_: statements.append(statement)  # noqa: E731
+    sa.event.listen(archive.ledger.engine, "before_cursor_execute", listen)
+    root.get("admin/transfers?group=quarantined")
+    sa.event.remove(archive.ledger.engine, "before_cursor_execute", listen)
+    assert len([one for one in statements if one.startswith("SELECT")]) <= 5

@@ -16,14 +16,12 @@ from archiver.auth import Identity
 from archiver.errors import PublicError
 from archiver.ledger import Transaction
 from archiver.model import ClaimKind, Restore, RestoreState
-from archiver.pages.console.shared import LIMIT, Acting, Ending, Looking, Question, act, ask, show
+from archiver.pages.console.shared import FIRST, LIMIT, Acting, Ending, Looking, Question, act, ask, show
 from archiver.pages.sessions import Told
 from archiver.pages.views import Visitor
 
 router = APIRouter()
 
-_FIRST = 10
-"""Of each group on the first page; a group by itself has LIMIT."""
 _PATH = "/restores"
 Group = Literal["waiting", "running", "ended"]
 _GROUPS: Sequence[Group] = ("waiting", "running", "ended")
@@ -37,7 +35,7 @@ def restores(request: Request, archive: Here, visitor: Looking, group: Group | N
 
 def _page(request: Request, archive: Archive, visitor: Visitor, failed: PublicError | None, group: Group | None = None, cursor: str = "") -> Response:
     after = listing.after(cursor or None)
-    limit = _FIRST if group is None else LIMIT
+    limit = FIRST if group is None else LIMIT
     with archive.ledger.read() as tx:
         found = {name: _group(tx, name, limit + 1, after) for name in (_GROUPS if group is None else (group,))}
         known = tx.datasets_numbered({r.dataset_id for several in found.values() for r in several})

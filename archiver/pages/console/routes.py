@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from archiver.pages.console import overview, restores
+from archiver.pages.console import overview, restores, transfers
 
 router = APIRouter()
-for page in (overview, restores):
+for page in (overview, restores, transfers):
     router.include_router(page.router)

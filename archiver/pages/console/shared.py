@@ -20,10 +20,12 @@ from archiver.ledger.store import Moved
 from archiver.pages.sessions import Told
 from archiver.pages.views import Reading, Sending, Visitor, render
 
-PAGES: Sequence[tuple[str, str]] = (("overview", ""), ("restores", "/restores"))
+PAGES: Sequence[tuple[str, str]] = (("overview", ""), ("restores", "/restores"), ("transfers", "/transfers"))
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
 """Most items of a list on one page."""
+FIRST = 10
+"""Most items of each group where several stand on one page."""
 
 
 def _looking(visitor: Reading) -> Visitor:

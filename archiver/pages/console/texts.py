@@ -6,6 +6,7 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "console": ("Console", "Console"),
     "console_overview": ("Overview", "Vue d’ensemble"),
     "console_restores": ("Restores", "Restaurations"),
+    "console_transfers": ("Transfers", "Transferts"),
     # shared
     "what_to_do": ("What to do", "Que faire"),
     "next_page": ("Next page", "Page suivante"),
@@ -40,6 +41,26 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "confirm_hold_ends": (
         "The hold of {user} that waits for it ends too: {reason}",
         "Le maintien de {user} qui l’attend se termine aussi : {reason}",
+    ),
+    # transfers
+    "group_quarantined": ("Given up", "Abandonnés"),
+    "group_quarantined_hint": (
+        "These copies could not be made, and are not tried again by themselves. Mend what is said, then have them tried again.",
+        "Ces copies n’ont pas pu être faites et ne sont plus tentées d’elles-mêmes. Réparez ce qui est dit, puis faites-les réessayer.",
+    ),
+    "group_failed": ("Tried again by themselves", "Réessayés d’eux-mêmes"),
+    "group_failed_hint": ("Nothing has to be done, unless the reason stays the same.", "Rien à faire, sauf si la raison reste la même."),
+    "none_quarantined": ("None was given up.", "Aucun n’a été abandonné."),
+    "none_failed": ("None is failing.", "Aucun n’échoue."),
+    "copy_to": ("Copy in", "Copie dans"),
+    "given_up_at": ("{n} try, given up on {time}|{n} tries, given up on {time}", "{n} essai, abandonné le {time}|{n} essais, abandonné le {time}"),
+    "again_at": ("{n} try, again on {time}|{n} tries, again on {time}", "{n} essai, de nouveau le {time}|{n} essais, de nouveau le {time}"),
+    "retry_these": ("Try these {n} again", "Réessayer ces {n}"),
+    "retry_copy": ("Try again: {name} in {tier}", "Réessayer : {name} dans {tier}"),
+    "done_retried": ("{n} copy is tried again.|{n} copies are tried again.", "{n} copie est réessayée.|{n} copies sont réessayées."),
+    "done_retried_some": (
+        "{n} copy is tried again; {left} had moved on meanwhile.|{n} copies are tried again; {left} had moved on meanwhile.",
+        "{n} copie est réessayée ; {left} avaient changé entre-temps.|{n} copies sont réessayées ; {left} avaient changé entre-temps.",
     ),
     # overview
     "health": ("Health", "État de santé"),
