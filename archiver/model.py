@@ -578,6 +578,22 @@ class Restore:
 
 
 @dataclass(frozen=True)
+class Deed:
+    """What somebody did, wherever it is written down. `kind` and `detail` are an event's; `about`: a dataset, project, instrument by name.
+
+    `place`: where it stands among all deeds: its source, and its number there.
+    """
+
+    at: datetime
+    actor: str
+    kind: str
+    about: str
+    detail: Mapping[str, Any]
+    place: tuple[int, int]
+    dataset_id: int | None = None
+
+
+@dataclass(frozen=True)
 class Event:
     """One line of a dataset's history; never changed, never removed. `seq` counts from 1 within the dataset.
 

@@ -119,6 +119,33 @@ class Holds(Base):
             select = select.where(_c.user == user)
         return self._all(model.Claim, select if ended else select.where(*self._lasting()))
 
+    def standing_holds(self, limit: int, after: tuple[datetime, int] | None = None) -> list[model.Claim]:
+        """Holds that have not ended, those that end first before others: after an (end, number)."""
+        select = sa.select(t.claim).where(_HOLD, *self._lasting())
+        if after is not None:
+            until, number = after
+            select = select.where(_c.until >= until, sa.or_(_c.until > until, _c.id > number))
+        return self._all(model.Claim, select.order_by(_c.until, _c.id).limit(limit))
+
+    def held_by(self, holds: Collection[model.Claim]) -> dict[int, tuple[int, int]]:
+        """Files and bytes that each of these holds means, by its number; the files of datasets that are held in part are read once."""
+        whole = {h.dataset_id for h in holds if h.files_glob is None}
+        d, f = t.dataset.c, t.file.c
+        select = sa.select(d.id, d.file_count, d.size_bytes).where(d.id.in_(whole))
+        sums = {(row[0], None): (row[1], row[2]) for row in self.connection.execute(select)}
+        globs: dict[int, set[str]] = {}
+        for hold in holds:
+            if hold.files_glob is not None:
+                globs.setdefault(hold.dataset_id, set()).add(hold.files_glob)
+        parts: dict[tuple[int, str | None], tuple[int, int]] = {(i, glob): (0, 0) for i, several in globs.items() for glob in several}
+        files = sa.select(f.dataset_id, f.path, f.size_bytes).where(f.dataset_id.in_(globs), f.state != model.FileState.ERASED)
+        for dataset_id, path, size in self.connection.execute(files) if globs else ():
+            for glob in globs[dataset_id]:
+                if policy.matches(path, glob):
+                    n, before = parts[dataset_id, glob]
+                    parts[dataset_id, glob] = (n + 1, before + size)
+        return {h.id: (sums | parts)[h.dataset_id, h.files_glob] for h in holds}
+
     def held_bytes(self, *, user: str | None = None, project: str | None = None) -> int:
         """What holds keep in hot, each file once: of one person, or of a project.
 

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 
 from archiver.errors import LedgerUnavailable
 from archiver.ledger import migrations
+from archiver.ledger.audit import Audit
 from archiver.ledger.base import Moved
 from archiver.ledger.browse import Browse
 from archiver.ledger.counting import Counting
@@ -53,6 +54,7 @@ class Transaction(
     Snapshots,
     Leases,
     History,
+    Audit,
     Browse,
     Holds,
     Messages,

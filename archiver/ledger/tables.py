@@ -87,6 +87,9 @@ def _state(kind: type[StrEnum], name: str = "state") -> sa.Column[Any]:
 _LEASED = "lease_by IS NOT NULL"
 _CLOSING = "closing_at IS NOT NULL AND state = 'open'"
 _STALE = "stale_at IS NOT NULL"
+_STANDS = "ended_at IS NULL"
+BY_PEOPLE = "actor <> 'archiver' AND actor <> 'rebuild' AND substr(actor, 1, 11) <> 'instrument/'"
+"""Of an event: a person (or a program of theirs) did it. The rest, nearly all of them, is what the archiver and instruments do."""
 _UNREAD = "metadata_state = 'waiting' AND state = 'received'"
 
 project = sa.Table(
@@ -350,6 +353,7 @@ claim = sa.Table(
     _text("files_glob", nullable=True),
     sa.Index(None, "dataset_id"),
     sa.Index(None, "restore_id"),
+    sa.Index("ix_claim_standing", "until", "id", sqlite_where=sa.text(_STANDS), postgresql_where=sa.text(_STANDS)),
 )
 
 recall = sa.Table(
@@ -471,6 +475,20 @@ event = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
     sa.Column("hash", Text, nullable=False, server_default=""),
     sa.UniqueConstraint("dataset_id", "seq"),
+    sa.Index("ix_event_people", "at", "id", sqlite_where=sa.text(BY_PEOPLE), postgresql_where=sa.text(BY_PEOPLE)),
+    sa.Index("ix_event_person", "actor", "at", "id", sqlite_where=sa.text(BY_PEOPLE), postgresql_where=sa.text(BY_PEOPLE)),
+)
+
+# What people did that belongs to no dataset; changes of projects stand in `project_change`.
+deed = sa.Table(
+    "deed",
+    metadata,
+    _id(),
+    _time("at"),
+    _text("actor"),
+    _text("kind"),
+    _text("about"),
+    sa.Column("detail", sa.JSON, nullable=False),
 )
 
 anchor = sa.Table(
