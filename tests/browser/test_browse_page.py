@@ -234,8 +234,8 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
         page.goto(f"{lab.url}/admin{path}")
         page.get_by_role("heading", level=1).wait_for()
         look(page, f"admin{path}", found, wide)
-    for link in ("Annuler la restauration de saxs/run2",):
-        page.goto(f"{lab.url}/admin/restores")
+    for path, link in (("restores", "Annuler la restauration de saxs/run2"), ("holds", "Terminer le maintien de saxs/run1")):
+        page.goto(f"{lab.url}/admin/{path}")
         page.get_by_role("link", name=link).click()
         page.get_by_role("heading", name=f"{link} ?").wait_for()
         look(page, link, found, wide)

@@ -6,7 +6,7 @@ import pytest
 from fixtures.door import Door, sign_in
 from fixtures.site import ALL
 
-from archiver import auth, restore
+from archiver import auth, hold, restore
 from archiver.model import RestoreState, TransferState
 
 pytestmark = pytest.mark.browser
@@ -69,4 +69,18 @@ def test_a_copy_that_was_given_up_is_tried_again(root, lab: Door):
     root.get_by_text("None was given up.").wait_for()
     with lab.bench.archive.ledger.read() as tx:
         assert tx.transfer(sick).state is TransferState.PLANNED
+        assert tx.latest_events(1, 1)[0].actor == "root"
+
+
+def test_a_hold_is_ended_after_its_numbers_were_shown(root, lab: Door):
+    held = hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"])
+    root.get_by_role("link", name="Holds").click()
+    root.get_by_role("link", name="End the hold on saxs/run1").click()
+    root.get_by_text("3.0 kB in 2 files").wait_for()
+    root.get_by_text("alice holds it for this reason: for the paper").wait_for()
+    root.get_by_role("button", name="End the hold").click()
+    root.get_by_role("status").filter(has_text="Ended: the hold of alice on saxs/run1.").wait_for()
+    root.get_by_text("Nobody holds anything.").wait_for()
+    with lab.bench.archive.ledger.read() as tx:
+        assert tx.hold(held.id).ended_at is not None
         assert tx.latest_events(1, 1)[0].actor == "root"

@@ -16,6 +16,7 @@ ACTIONS = {
     "restores/1/deny": {"reason": "x"},
     "restores/1/cancel": {},
     "transfers/retry": {"transfer": "1"},
+    "holds/1/end": {},
 }
 FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
 
@@ -74,12 +75,13 @@ def test_who_ends_what_others_asked_for_needs_the_right_to_restore(site):
     site.hub.add("clerk", scopes=[auth.ACCESS, auth.READ, auth.ADMIN])
     clerk = site.signed_in("clerk", "admin")
     before = site.everything()
-    refused = clerk.post("admin/restores/1/cancel", data={"xsrf": xsrf_of(clerk)}, headers=FORM)
-    assert (refused.status_code, auth.RESTORE in refused.text) == (403, True)
+    for action in ("restores/1/cancel", "holds/1/end"):
+        refused = clerk.post(f"admin/{action}", data={"xsrf": xsrf_of(clerk)}, headers=FORM)
+        assert (refused.status_code, auth.RESTORE in refused.text) == (403, True)
     assert site.everything() == before
 
 
-@pytest.mark.parametrize("path", ["restores/1/cancel"])
+@pytest.mark.parametrize("path", ["restores/1/cancel", "holds/1/end"])
 def test_questions_are_for_admins(site, path):
     assert site.client().get(f"admin/{path}").status_code == 303
     assert "The console is for admins." in words_of(site.signed_in("alice", f"admin/{path}").page)
@@ -286,3 +288,50 @@ def test_transfers_are_told_by_pages_in_a_few_queries(site, root, archive, sick,
     root.get("admin/transfers?group=quarantined")
     sa.event.remove(archive.ledger.engine, "before_cursor_execute", listen)
     assert len([one for one in statements if one.startswith("SELECT")]) <= 5
+
+
+# Holds
+
+
+def test_ending_a_hold_asks_with_the_numbers_first(site, root, archive):
+    held = hold.request(archive, "alice", "saxs/run-5", hold.end_of("2026-09-01"), "for the <thesis>", "*.txt", ["snow"])
+    whole = hold.request(archive, "bob", "saxs/run-5", hold.end_of("2026-08-01"), "mine", None, None, admin=False)
+    page = root.get("admin/holds")
+    assert re.findall(r'<tr id="hold-(\d+)"', page.text) == [str(whole.id), str(held.id)], "what ends first comes first"
+    assert row(page, f"hold-{held.id}") == "saxs/run-5 only *.txt alice 6 B 1 file 2026-09-01 23:59 UTC for the &lt;thesis&gt; End …"
+    assert row(page, f"hold-{whole.id}").startswith("saxs/run-5 bob 3.0 kB 2 files 2026-08-01")
+    before = site.everything()
+    question = root.get(re.search(rf'href="([^"]*/holds/{held.id}/end)"', page.text)[1])
+    shown = words_of(question)
+    assert "End the hold on saxs/run-5?" in shown
+    assert "Data 6 B in 1 file People touched 1 alice alice holds it for this reason: for the <thesis>" in shown
+    assert "1 other restore or hold of the same dataset goes on." in shown
+    assert site.everything() == before, "it only asks"
+    assert root.form(question, "/end").headers["Location"] == "/services/archiver/admin/holds"
+    after = root.get("admin/holds")
+    assert "Ended: the hold of alice on saxs/run-5." in words_of(after)
+    assert re.findall(r'<tr id="hold-(\d+)"', after.text) == [str(whole.id)]
+    said = last_event(archive, held.dataset_id)
+    assert (said.kind, said.actor, said.detail["hold_id"]) == ("hold.ended", "root", held.id)
+    again = root.form(question, "/end")
+    assert again.status_code == 409
+    assert f"Hold {held.id} has ended already." in words_of(again)
+    assert row(again, f"hold-{whole.id}"), "with the list as it is now"
+    assert root.get("admin/holds/999/end").status_code == 404
+    hold.end(archive, "bob", whole.id, None, admin=False)
+    assert "Nobody holds anything." in words_of(root.get("admin/holds"))
+
+
+def test_holds_are_told_by_pages(root, archive, monkeypatch):
+    monkeypatch.setattr("archiver.pages.console.holds.LIMIT", 2)
+    held = [hold.request(archive, f"user-{n}", f"saxs/{HOSTILE}", hold.end_of("2026-08-01"), HOSTILE, None, None, admin=False).id for n in range(3)]
+    page = root.get("admin/holds")
+    assert HOSTILE not in page.text
+    ids = re.findall(r'<tr id="hold-(\d+)"', page.text)
+    page = root.get(re.search(r'rel="next" href="([^"]+)"', page.text)[1].replace("&amp;", "&"))
+    ids += re.findall(r'<tr id="hold-(\d+)"', page.text)
+    assert ids == [str(one) for one in held]
+    assert 'rel="next"' not in page.text
+    assert HOSTILE not in root.get(f"admin/holds/{held[0]}/end").text
+    for n, number in enumerate(held):
+        hold.end(archive, f"user-{n}", number, None, admin=False)

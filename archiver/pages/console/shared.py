@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from pydantic import Field
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from archiver import auth
+from archiver.api import models
 from archiver.api.problems import headers_for, public
-from archiver.errors import NotAllowed, PublicError
+from archiver.errors import NotAllowed, PublicError, WrongUse
 from archiver.ledger.store import Moved
 from archiver.pages.sessions import Told
 from archiver.pages.views import Reading, Sending, Visitor, render
 
-PAGES: Sequence[tuple[str, str]] = (("overview", ""), ("restores", "/restores"), ("transfers", "/transfers"))
+PAGES: Sequence[tuple[str, str]] = (("overview", ""), ("restores", "/restores"), ("transfers", "/transfers"), ("holds", "/holds"))
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
 """Most items of a list on one page."""
@@ -68,6 +71,20 @@ class Question:
     files: int
     people: Sequence[str]
     also: Sequence[Told] = ()
+
+
+class After(models.Asked):
+    """A list in the order of a time, from a place on: after the item of this time and number."""
+
+    at: models.Time | None = None
+    after: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
+
+    @property
+    def place(self) -> tuple[datetime, int] | None:
+        """None: from the beginning. Raises `WrongUse`."""
+        if (self.at is None) != (self.after is None):
+            raise WrongUse("`at` and `after` belong together.", "Begin at the first page.")
+        return None if self.at is None or self.after is None else (self.at, self.after)
 
 
 def show(request: Request, visitor: Visitor, page: str, failed: PublicError | None = None, template: str = "", **values: Any) -> HTMLResponse:

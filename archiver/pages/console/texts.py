@@ -7,6 +7,7 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "console_overview": ("Overview", "Vue d’ensemble"),
     "console_restores": ("Restores", "Restaurations"),
     "console_transfers": ("Transfers", "Transferts"),
+    "console_holds": ("Holds", "Maintiens"),
     # shared
     "what_to_do": ("What to do", "Que faire"),
     "next_page": ("Next page", "Page suivante"),
@@ -62,6 +63,21 @@ CONSOLE: dict[str, tuple[str, str]] = {
         "{n} copy is tried again; {left} had moved on meanwhile.|{n} copies are tried again; {left} had moved on meanwhile.",
         "{n} copie est réessayée ; {left} avaient changé entre-temps.|{n} copies sont réessayées ; {left} avaient changé entre-temps.",
     ),
+    # holds
+    "holds_hint": (
+        "What people keep in fast storage for a reason; what ends first comes first.",
+        "Ce que des personnes gardent dans le stockage rapide pour une raison ; ce qui finit d’abord vient d’abord.",
+    ),
+    "until": ("Until", "Jusqu’au"),
+    "none_held": ("Nobody holds anything.", "Personne ne maintient rien."),
+    "done_ended": ("Ended: the hold of {user} on {name}.", "Terminé : le maintien de {name} par {user}."),
+    "confirm_end": ("End the hold on {name}?", "Terminer le maintien de {name} ?"),
+    "confirm_end_then": (
+        "What nobody else asked for may leave fast storage from then on. Nothing is lost: the data stay in the archive.",
+        "Ce que nul autre n’a demandé peut alors quitter le stockage rapide. Rien n’est perdu : l’archive garde tout.",
+    ),
+    "confirm_end_do": ("End the hold", "Terminer le maintien"),
+    "confirm_for": ("{user} holds it for this reason: {reason}", "{user} le maintient pour cette raison : {reason}"),
     # overview
     "health": ("Health", "État de santé"),
     "is_well": ("well", "va bien"),

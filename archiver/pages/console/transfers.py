@@ -10,13 +10,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from archiver import describe, restore
-from archiver.api import models
 from archiver.api.access import Here
 from archiver.archive import Archive
-from archiver.errors import Conflict, NotFound, PublicError, WrongUse
+from archiver.errors import Conflict, NotFound, PublicError
 from archiver.ledger.store import Moved
 from archiver.model import TransferState
-from archiver.pages.console.shared import FIRST, LIMIT, Acting, Looking, act, show
+from archiver.pages.console.shared import FIRST, LIMIT, Acting, After, Looking, act, show
 from archiver.pages.sessions import Told
 from archiver.pages.views import Visitor
 
@@ -27,35 +26,31 @@ _GROUPS: Sequence[Group] = ("quarantined", "failed")
 _Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
 
 
-class Place(models.Asked):
-    """A list from a place on: after the transfer of this number, which is tried at this time."""
+class Which(After):
+    """One group, or all; by the time of their next try."""
 
     group: Group | None = None
-    at: models.Time | None = None
-    after: _Number | None = None
 
 
 @router.get("/admin/transfers")
-def transfers(request: Request, archive: Here, visitor: Looking, place: Annotated[Place, Query()]) -> Response:
+def transfers(request: Request, archive: Here, visitor: Looking, which: Annotated[Which, Query()]) -> Response:
     """Both groups, or one from a place on."""
-    if (place.at is None) != (place.after is None):
-        raise WrongUse("`at` and `after` belong together.", "Begin at the first page.")
-    return _page(request, archive, visitor, None, place)
+    return _page(request, archive, visitor, None, which)
 
 
-def _page(request: Request, archive: Archive, visitor: Visitor, failed: PublicError | None, place: Place) -> Response:
-    limit = FIRST if place.group is None else LIMIT
+def _page(request: Request, archive: Archive, visitor: Visitor, failed: PublicError | None, which: Which) -> Response:
+    limit = FIRST if which.group is None else LIMIT
     groups = []
     with archive.ledger.read() as tx:
-        for name in _GROUPS if place.group is None else (place.group,):
+        for name in _GROUPS if which.group is None else (which.group,):
             state = TransferState(name)
-            found = tx.transfers_in(state, limit + 1, None if place.at is None or place.after is None else (place.at, place.after))
+            found = tx.transfers_in(state, limit + 1, which.place)
             items = describe.transfers(tx, found[:limit])
             for item, one in zip(items, found, strict=False):
                 item["since"] = describe.time(one.updated_at)
             more = len(found) > limit
             groups.append({"name": name, "items": items, "more": more, "count": tx.count_transfers(state)})
-    return show(request, visitor, "transfers", failed, groups=groups, place=place)
+    return show(request, visitor, "transfers", failed, groups=groups, which=which)
 
 
 @router.post("/admin/transfers/retry")
@@ -73,4 +68,4 @@ def retry(request: Request, archive: Here, visitor: Acting, transfer: Annotated[
             raise refused[0]
         return ("done_retried_some" if refused else "done_retried"), {"n": len(chosen) - len(refused), "left": len(refused)}
 
-    return act(request, visitor, "/transfers", lambda failed: _page(request, archive, visitor, failed, Place()), do)
+    return act(request, visitor, "/transfers", lambda failed: _page(request, archive, visitor, failed, Which()), do)
