@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from archiver import names
 from archiver.archive import Archive
 from archiver.errors import NotAllowed, NotSignedIn, WrongUse
+from archiver.ledger import Transaction
 
 _SEEN_EVERY = timedelta(minutes=1)
 """That an instrument was heard of is written down this often, at most."""
@@ -61,12 +62,17 @@ def literal(projects: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in projects if _LITERAL.fullmatch(name))
 
 
-def make(archive: Archive, instrument: str) -> str:
+def make(archive: Archive, instrument: str, actor: str = "archiver") -> str:
     """A new key for an instrument; it is nowhere else. Those it had go on. Raises `NotFound`."""
-    key = f"neve_{secrets.token_urlsafe(32)}"
-    with archive.ledger.begin() as tx:
+    with archive.ledger.begin(actor) as tx:
         tx.instrument(instrument)
-        tx.add_key(instrument, _hashed(key))
+        return give(tx, instrument)
+
+
+def give(tx: Transaction, instrument: str) -> str:
+    """The same within a transaction, for an instrument that is there."""
+    key = f"neve_{secrets.token_urlsafe(32)}"
+    tx.add_key(instrument, _hashed(key))
     return key
 
 

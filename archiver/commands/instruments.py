@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from archiver import keys, names
+from archiver import instruments, keys
 from archiver.commands.context import Json, archive_of, out, print_json
 from archiver.model import Instrument
 
@@ -26,16 +27,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add an instrument, or change its title or the projects it may send to. With a rule, one that has no key is given one."""
-    names.unit("an instrument", name)
-    rule = keys.rule(project_rule or [])
-    archive = archive_of(context)
-    with archive.ledger.begin() as tx:
-        known = {i.name: i.title for i in tx.instruments()}
-        tx.add_instrument(name, title or known.get(name, name))
-        if project_rule is not None:
-            tx.allow_projects(name, rule)
-        keyed = name in tx.key_counts()
-    made = keys.make(archive, name) if rule and not keyed else None
+    made = instruments.put(archive_of(context), getpass.getuser(), name, title, project_rule)
     if as_json:
         print_json({"name": name, "key": made})
     elif made is not None:
@@ -45,8 +37,7 @@ def add(
 @instruments_cli.command("key")
 def key(context: typer.Context, name: str, as_json: Json = False) -> None:
     """Print a new key for an instrument, once; those it has go on until they are revoked."""
-    archive = archive_of(context)
-    made = keys.make(archive, name)
+    made = keys.make(archive_of(context), name, getpass.getuser())
     if as_json:
         print_json({"name": name, "key": made})
     else:
@@ -56,9 +47,7 @@ def key(context: typer.Context, name: str, as_json: Json = False) -> None:
 @instruments_cli.command("revoke")
 def revoke(context: typer.Context, name: str, as_json: Json = False) -> None:
     """End all keys of an instrument, now. What it has sent stays."""
-    with archive_of(context).ledger.begin() as tx:
-        tx.instrument(name)
-        ended = tx.revoke_keys(name)
+    ended = instruments.revoke(archive_of(context), getpass.getuser(), name)
     if as_json:
         print_json({"name": name, "revoked": ended})
     else:

@@ -5,7 +5,7 @@ Law: without a dataset only what people did is looked through, by an index that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver import chain, model
+from archiver import model
 from archiver.ledger import tables as t
 from archiver.ledger.base import Base
 
@@ -36,11 +36,7 @@ class Sought:
 
 
 class Audit(Base):
-    """Writing down what belongs to no dataset, and finding who did what."""
-
-    def deed(self, kind: str, about: str, detail: Mapping[str, Any]) -> None:
-        """Write down that this transaction's actor did something that no dataset's history can hold."""
-        self.connection.execute(sa.insert(t.deed).values(at=self.at, actor=self.actor, kind=kind, about=about, detail=chain.plain(detail)))
+    """Finding who did what."""
 
     def deeds(self, sought: Sought, limit: int, before: Place | None = None) -> list[model.Deed]:
         """Deeds that fit, newest first, `before` a place. Of each source no more than `limit` are read."""

@@ -148,6 +148,10 @@ class Base:
         self._heads[dataset_id] = head
         self.connection.execute(sa.insert(t.event).inline(), lines)
 
+    def deed(self, kind: str, about: str, detail: Mapping[str, Any]) -> None:
+        """Write down that this transaction's actor did something that belongs to no dataset."""
+        self.connection.execute(sa.insert(t.deed).values(at=self.at, actor=self.actor, kind=kind, about=about, detail=chain.plain(detail)))
+
     def continue_chain(self, dataset_id: int, seq: int, head: str, anchor_day: str, anchor_sha256: str) -> None:
         """In a rebuilt ledger: begin a dataset's chain where the last anchor saw it end. Only as its first event."""
         now = self.hold_still(dataset_id)

@@ -24,9 +24,15 @@ class Datasets(Projects, Indexing):
     # instruments
 
     def add_instrument(self, name: str, title: str) -> None:
-        """Add an instrument, or give it a new title."""
-        if not self.connection.execute(sa.update(t.instrument).where(t.instrument.c.name == name).values(title=title)).rowcount:
+        """Add an instrument, or give it a new title; written down, with who did it."""
+        c = t.instrument.c
+        known = self.connection.execute(sa.select(c.title).where(c.name == name)).scalar()
+        if known is None:
             self.connection.execute(sa.insert(t.instrument).values(name=name, title=title, created_at=self.at))
+            self.deed("instrument.added", name, {"title": title})
+        elif known != title:
+            self.connection.execute(sa.update(t.instrument).where(c.name == name).values(title=title))
+            self.deed("instrument.changed", name, {"title": [known, title]})
 
     def instruments(self) -> list[model.Instrument]:
         return self._all(model.Instrument, sa.select(t.instrument).order_by(t.instrument.c.name))

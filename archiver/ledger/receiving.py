@@ -51,11 +51,15 @@ class Receiving(Base):
         return found
 
     def allow_projects(self, instrument: str, globs: Sequence[str]) -> None:
-        """From now on the instrument's keys may send to these projects, and no others."""
-        self.connection.execute(sa.update(t.instrument).where(t.instrument.c.name == instrument).values(projects=list(globs)))
+        """From now on the instrument's keys may send to these projects, and no others. Raises `NotFound`."""
+        before = list(self.instrument(instrument).projects)
+        if before != list(globs):
+            self.connection.execute(sa.update(t.instrument).where(t.instrument.c.name == instrument).values(projects=list(globs)))
+            self.deed("instrument.changed", instrument, {"projects": [before, list(globs)]})
 
     def add_key(self, instrument: str, sha256: str) -> None:
         self._insert(t.instrument_key, instrument=instrument, sha256=sha256, created_at=self.at)
+        self.deed("instrument.key_made", instrument, {})
 
     def key(self, sha256: str) -> model.InstrumentKey | None:
         return self._one(model.InstrumentKey, sa.select(t.instrument_key).where(t.instrument_key.c.sha256 == sha256))
@@ -70,7 +74,10 @@ class Receiving(Base):
         """All keys of an instrument end; returns how many there were."""
         c = t.instrument_key.c
         ending = sa.update(t.instrument_key).where(c.instrument == instrument, c.revoked_at.is_(None)).values(revoked_at=self.at)
-        return self.connection.execute(ending).rowcount
+        ended = self.connection.execute(ending).rowcount
+        if ended:
+            self.deed("instrument.keys_revoked", instrument, {"keys": ended})
+        return ended
 
     def see_instrument(self, name: str, report: Mapping[str, Any] | None = None) -> None:
         """An instrument was heard of, with or without a report."""
@@ -239,6 +246,13 @@ class Receiving(Base):
         )
         by_object = {one.object_id: one for one in transfers}
         return [Under(file, by_object.get(file.object_id)) for file in files]
+
+    def arriving_from(self, instrument: str) -> tuple[int, int]:
+        """Files and bytes that an instrument's open datasets have been told of, and that are not received."""
+        d, f = t.dataset.c, t.file.c
+        select = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(f.size_bytes), 0)).join_from(t.dataset, t.file)
+        row = self.connection.execute(select.where(d.instrument == instrument, d.state == DatasetState.OPEN, f.state == FileState.ARRIVING)).one()
+        return int(row[0]), int(row[1])
 
     def received(self, dataset_ids: Collection[int], after_id: int, limit: int) -> list[model.File]:
         """Received files of these datasets, by number, after this one."""

@@ -234,7 +234,11 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
         page.goto(f"{lab.url}/admin{path}")
         page.get_by_role("heading", level=1).wait_for()
         look(page, f"admin{path}", found, wide)
-    for path, link in (("restores", "Annuler la restauration de saxs/run2"), ("holds", "Terminer le maintien de saxs/run1")):
+    for path, link in (
+        ("restores", "Annuler la restauration de saxs/run2"),
+        ("holds", "Terminer le maintien de saxs/run1"),
+        ("reception", "Terminer les clés de saxs"),
+    ):
         page.goto(f"{lab.url}/admin/{path}")
         page.get_by_role("link", name=link).click()
         page.get_by_role("heading", name=f"{link} ?").wait_for()

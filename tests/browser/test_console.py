@@ -6,7 +6,8 @@ import pytest
 from fixtures.door import Door, sign_in
 from fixtures.site import ALL
 
-from archiver import auth, hold, restore
+from archiver import auth, hold, keys, restore
+from archiver.ledger.audit import Sought
 from archiver.model import RestoreState, TransferState
 
 pytestmark = pytest.mark.browser
@@ -84,3 +85,27 @@ def test_a_hold_is_ended_after_its_numbers_were_shown(root, lab: Door):
     with lab.bench.archive.ledger.read() as tx:
         assert tx.hold(held.id).ended_at is not None
         assert tx.latest_events(1, 1)[0].actor == "root"
+
+
+def test_an_instrument_is_added_with_a_key_and_loses_it(root, lab: Door):
+    root.get_by_role("link", name="Reception").click()
+    form = root.get_by_role("region", name="Add an instrument")
+    form.get_by_role("textbox", name="Short name").fill("tem-1")
+    form.get_by_role("textbox", name="What people read").fill("Electron microscope")
+    form.get_by_role("textbox", name="Projects it may send to").fill("snow")
+    form.get_by_role("button", name="Add", exact=True).click()
+    key = root.get_by_role("status").locator("code").inner_text()
+    assert keys.sender(lab.bench.archive, key).instrument == "tem-1"
+    root.get_by_role("link", name="End the keys of tem-1").click()
+    root.get_by_text("1 key ends at once.").wait_for()
+    root.get_by_role("button", name="End its keys").click()
+    root.get_by_role("status").filter(has_text="1 key of tem-1 ended.").wait_for()
+    row = root.get_by_role("row", name="tem-1")
+    assert "0 keys" in row.inner_text()
+    row.get_by_text("Change …").click()
+    row.get_by_role("textbox", name="What people read").fill("TEM")
+    row.get_by_role("button", name="Save").click()
+    root.get_by_role("status").filter(has_text="Saved: tem-1.").wait_for()
+    with lab.bench.archive.ledger.read() as tx:
+        assert (tx.instrument("tem-1").title, tx.key_counts().get("tem-1")) == ("TEM", None)
+        assert {one.actor for one in tx.deeds(Sought(kind="instrument."), 50) if one.about == "tem-1"} == {"root"}

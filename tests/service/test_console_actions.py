@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
+import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 from fixtures.site import HOSTILE, words_of
+from typer.testing import CliRunner
 
-from archiver import auth, hold, restore
+from archiver import auth, hold, keys, restore
+from archiver.cli import cli
+from archiver.errors import NotSignedIn
+from archiver.ledger.audit import Sought
 from archiver.model import RestoreState, TransferState
 
 ACTIONS = {
@@ -17,6 +25,10 @@ ACTIONS = {
     "restores/1/cancel": {},
     "transfers/retry": {"transfer": "1"},
     "holds/1/end": {},
+    "reception": {"name": "new-one", "projects": "snow"},
+    "reception/saxs": {"title": "x", "projects": "*"},
+    "reception/saxs/key": {},
+    "reception/saxs/revoke": {},
 }
 FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
 
@@ -81,7 +93,7 @@ def test_who_ends_what_others_asked_for_needs_the_right_to_restore(site):
     assert site.everything() == before
 
 
-@pytest.mark.parametrize("path", ["restores/1/cancel", "holds/1/end"])
+@pytest.mark.parametrize("path", ["restores/1/cancel", "holds/1/end", "reception/saxs/revoke"])
 def test_questions_are_for_admins(site, path):
     assert site.client().get(f"admin/{path}").status_code == 303
     assert "The console is for admins." in words_of(site.signed_in("alice", f"admin/{path}").page)
@@ -335,3 +347,115 @@ def test_holds_are_told_by_pages(root, archive, monkeypatch):
     assert HOSTILE not in root.get(f"admin/holds/{held[0]}/end").text
     for n, number in enumerate(held):
         hold.end(archive, f"user-{n}", number, None, admin=False)
+
+
+# Reception
+
+
+def deeds(archive, about: str) -> list[tuple[str, str, object]]:
+    """(who, what, detail) of what was done with an instrument, newest first."""
+    with archive.ledger.read() as tx:
+        return [(one.actor, one.kind, one.detail) for one in tx.deeds(Sought(kind="instrument."), 50) if one.about == about]
+
+
+def key_on(page) -> str | None:
+    found = re.search(r"<code>(neve_[\w-]{43})</code>", page.text)
+    return found and found[1]
+
+
+def test_an_instrument_is_added_and_its_key_shown_once(root, archive):
+    made = root.form(root.get("admin/reception"), "/admin/reception", name="cryo-lab", title="<b>Cryo</b>", projects="snow, ice-*")
+    assert made.status_code == 200
+    key = key_on(made)
+    with archive.ledger.read() as tx:
+        found = tx.instrument("cryo-lab")
+    assert (found.title, list(found.projects)) == ("<b>Cryo</b>", ["snow", "ice-*"])
+    assert keys.sender(archive, key).instrument == "cryo-lab"
+    assert row(made, "instrument-cryo-lab").startswith("cryo-lab &lt;b&gt;Cryo&lt;/b&gt; never heard of nothing snow, ice-* 1 key Change …")
+    assert key_on(root.get("admin/reception")) is None
+    assert [one[:2] for one in deeds(archive, "cryo-lab")] == [
+        ("root", "instrument.key_made"),
+        ("root", "instrument.changed"),
+        ("root", "instrument.added"),
+    ]
+    assert key not in str(deeds(archive, "cryo-lab"))
+
+    again = root.form(root.get("admin/reception"), "/admin/reception", name="cryo-lab", title="other", projects="*")
+    assert (again.status_code, "There is an instrument cryo-lab already." in words_of(again)) == (409, True)
+    with archive.ledger.read() as tx:
+        assert tx.instrument("cryo-lab") == replace(found, seen_at=tx.instrument("cryo-lab").seen_at)
+
+
+def test_an_instrument_is_changed_gets_another_key_and_loses_all(site, root, archive):
+    root.form(root.get("admin/reception"), "/admin/reception", name="tem-1", title="TEM", projects="")
+    page = root.get("admin/reception")
+    assert "Added: tem-1. It has no key yet." in words_of(page)
+    changed = root.form(page, "/admin/reception/tem-1", title="Electrons", projects="snow")
+    first = key_on(changed)
+    assert first, "it may send now, so it has a key"
+    assert root.form(changed, "/admin/reception/tem-1", title="Electrons!", projects="snow").status_code == 303
+    second = key_on(root.form(root.get("admin/reception"), "/admin/reception/tem-1/key"))
+    assert {keys.sender(archive, one).instrument for one in (first, second)} == {"tem-1"}
+    with archive.ledger.begin("instrument/tem-1") as tx:
+        tx.see_instrument("tem-1", {"waiting": 3, "oldest_waiting_s": 7200, "message": "<i>disk</i> full"})
+    page = root.get("admin/reception")
+    assert "3 files the oldest for 2 hours &lt;i&gt;disk&lt;/i&gt; full" in row(page, "instrument-tem-1")
+    before = site.everything()
+    question = root.get(re.search(r'href="([^"]*/tem-1/revoke)"', page.text)[1])
+    shown = words_of(question)
+    assert "End the keys of tem-1?" in shown
+    assert "2 keys end at once. 3 more files wait at the instrument." in shown
+    assert site.everything() == before, "it only asks"
+    assert root.form(question, "/revoke").status_code == 303
+    assert "2 keys of tem-1 ended." in words_of(root.get("admin/reception"))
+    for one in (first, second):
+        with pytest.raises(NotSignedIn, match="revoked"):
+            keys.sender(archive, one)
+    assert deeds(archive, "tem-1")[0] == ("root", "instrument.keys_revoked", {"keys": 2})
+    assert root.form(root.get("admin/reception"), "/admin/reception/tem-1", title="again", projects="snow").status_code == 303
+    assert "0 keys" in row(root.get("admin/reception"), "instrument-tem-1"), "another title brings no key back"
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "status"),
+    [
+        ("reception", {"name": "", "projects": "snow"}, 422),
+        ("reception", {"name": "<b>", "projects": "snow"}, 422),
+        ("reception", {"name": "fine-name", "projects": "Snow!"}, 422),
+        ("reception/nowhere", {"title": "x", "projects": "snow"}, 404),
+        ("reception/nowhere/key", {}, 404),
+        ("reception/nowhere/revoke", {}, 404),
+    ],
+)
+def test_a_wrong_instrument_changes_nothing_and_is_said(site, root, path, data, status):
+    before = site.everything()
+    answer = root.post(f"admin/{path}", data={"xsrf": xsrf_of(root), **data}, headers=FORM)
+    assert (answer.status_code, site.everything() == before) == (status, True)
+    assert row(answer, "instrument-saxs"), "with the list"
+    assert 'role="alert"' in answer.text
+    assert "<b>" not in answer.text
+
+
+def test_the_command_line_does_the_same_and_says_who(site, archive):
+    def run(*arguments: str) -> str:
+        answer = CliRunner().invoke(cli, ["--config", str(site.bench.settings_file), "instruments", *arguments, "--json"])
+        assert answer.exit_code == 0, answer.output
+        return json.loads(answer.output)
+
+    key = run("add", "tem-2", "--project-rule", "snow")["key"]
+    assert keys.sender(archive, key).projects == ("snow",)
+    assert run("add", "tem-2", "--title", "TEM")["key"] is None
+    with archive.ledger.read() as tx:
+        assert (tx.instrument("tem-2").title, list(tx.instrument("tem-2").projects)) == ("TEM", ["snow"])
+    run("key", "tem-2")
+    assert run("revoke", "tem-2")["revoked"] == 2
+    said = deeds(archive, "tem-2")
+    assert {who for who, *_ in said} == {getpass.getuser()}
+    assert [kind.partition(".")[2] for _, kind, _ in reversed(said)] == ["added", "changed", "key_made", "changed", "key_made", "keys_revoked"]
+
+
+def test_silent_instruments_come_first(root, archive, monkeypatch):
+    monkeypatch.setitem(archive.settings.reception.__dict__, "silent_after", {"weather": timedelta(hours=1)})  # settings are frozen
+    page = root.get("admin/reception")
+    assert re.findall(r'<tr id="instrument-([^"]+)"', page.text)[0] == "weather"
+    assert row(page, "instrument-weather").startswith("weather silent never heard of")

@@ -523,7 +523,8 @@ def test_deeds_are_found_by_who_what_and_when_from_the_newest_on(ledger: Ledger)
         ("hold.ended", "saxs/run1"),
         ("a.b", "saxs/run1"),
     ]
-    everything += [("hold_x", "saxs/run1"), ("project.changed", "snow"), ("hold.placed", "saxs/run1")]  # (the fixture's project)
+    everything += [("hold_x", "saxs/run1"), ("instrument.added", "saxs"), ("project.changed", "snow")]  # (the fixture's)
+    everything.append(("hold.placed", "saxs/run1"))
 
     def found(limit: int = 50, before=None, **sought):
         with ledger.read() as tx:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from archiver.pages.console import holds, overview, restores, transfers
+from archiver.pages.console import holds, overview, reception, restores, transfers
 
 router = APIRouter()
-for page in (overview, restores, transfers, holds):
+for page in (overview, restores, transfers, holds, reception):
     router.include_router(page.router)

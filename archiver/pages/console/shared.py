@@ -23,7 +23,13 @@ from archiver.ledger.store import Moved
 from archiver.pages.sessions import Told
 from archiver.pages.views import Reading, Sending, Visitor, render
 
-PAGES: Sequence[tuple[str, str]] = (("overview", ""), ("restores", "/restores"), ("transfers", "/transfers"), ("holds", "/holds"))
+PAGES: Sequence[tuple[str, str]] = (
+    ("overview", ""),
+    ("restores", "/restores"),
+    ("transfers", "/transfers"),
+    ("holds", "/holds"),
+    ("reception", "/reception"),
+)
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
 """Most items of a list on one page."""
@@ -61,7 +67,7 @@ Ending = Annotated[Visitor, Depends(_ending)]
 class Question:
     """Before what takes something from people. `what`: its text (with `name`); beside it stand `WHAT_then` and `WHAT_do`.
 
-    `size_bytes`, `files`: of the data that are meant; `people`: whom it touches; `also`: more that follows, as texts.
+    `size_bytes`, `files`: of the data that are meant; `people`: whom it touches (None: not known by name); `also`: what else follows.
     """
 
     what: str
@@ -69,7 +75,7 @@ class Question:
     action: str
     size_bytes: int
     files: int
-    people: Sequence[str]
+    people: Sequence[str] | None
     also: Sequence[Told] = ()
 
 
@@ -108,10 +114,16 @@ def ask(request: Request, visitor: Visitor, page: str, question: Question) -> HT
     return show(request, visitor, page, template="console_confirm.html", question=question)
 
 
-def act(request: Request, visitor: Visitor, path: str, look: Callable[[PublicError], Response], do: Callable[[], Told]) -> Response:
-    """Do it, and lead back to the page at `path`, which tells what was done; what is refused is told on the page that `look` gives."""
+def act(request: Request, visitor: Visitor, path: str, look: Callable[[PublicError], Response], do: Callable[[], Told | Response]) -> Response:
+    """Do it, and lead back to the page at `path`, which tells what was done (or answer what `do` says is to be seen once).
+
+    What is refused is told on the page that `look` gives.
+    """
     try:
-        visitor.session.told.append(do())
+        done = do()
     except (PublicError, Moved) as raised:
         return look(public(raised))
+    if isinstance(done, Response):
+        return done
+    visitor.session.told.append(done)
     return RedirectResponse(f"{request.app.state.root}/admin{path}", 303)
