@@ -15,9 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from archiver import names
+from archiver.archive import Archive
 from archiver.errors import WrongUse
 from archiver.ledger import Transaction
 from archiver.ledger.narrowing import Query
@@ -80,12 +82,12 @@ def read(raw: bytes, file: str) -> list[Row]:
     places: dict[str, str] = {}
     for place, cells in _of_json(text, file) if text.lstrip()[:1] in {"[", "{"} else _of_csv(text, file):
         try:
-            row = _row(place, cells, places)
+            one = row(place, cells, places)
         except WrongUse as error:
             wrong.append((place, error))
         else:
-            places[row.name] = place
-            found.append(row)
+            places[one.name] = place
+            found.append(one)
     if wrong:
         place, first = wrong[0]
         others = [where for where, _ in wrong[1:]]
@@ -94,6 +96,21 @@ def read(raw: bytes, file: str) -> list[Row]:
     if not found:
         raise WrongUse(f"{file} names no project.", "Write one project a row, below a row of column names.")
     return found
+
+
+def row(place: str, cells: Mapping[str, str], taken: Mapping[str, str] = MappingProxyType({})) -> Row:
+    """What somebody wrote of one project at `place`. `taken`: names that stand elsewhere, and where. Raises `WrongUse`."""
+    name = cells["name"].strip()
+    try:
+        names.unit("a project", name)
+    except WrongUse as error:
+        raise WrongUse(f"column name: {_cut(name)} cannot be the name of a project.", error.next_step) from None
+    if name in taken:
+        raise WrongUse(f"column name: {name} stands in {taken[name]} already.", "Leave one row for each project.")
+    facts = {COLUMNS[column]: parse(column, text, f"column {column}") for column, text in cells.items() if column in COLUMNS}
+    if "title" in facts:
+        facts["title"] = facts["title"] or name
+    return Row(place, name, facts, _members(cells[MEMBERS]) if MEMBERS in cells else None)
 
 
 def parse(column: str, text: str, where: str) -> Any:
@@ -155,6 +172,22 @@ def compare(tx: Transaction, rows: Iterable[Row]) -> Comparison:
         if _public(after, tx.at) and not _public(old, tx.at) and (datasets := tx.count(Query(project=row.name))):
             published[row.name] = (datasets, tx.project_bytes(row.name))
     return Comparison(new, changed, len(named) - len(new) - len(changed), sorted(set(had) - named), published)
+
+
+def carry_out(archive: Archive, actor: str, rows: Sequence[Row], *, publish: bool, dry_run: bool = False) -> Comparison:
+    """Give projects their facts, all in one transaction. Raises `WrongUse`.
+
+    Nothing is changed for a `dry_run`, nor where data would become public at once (`published`) and `publish` does not say that it is meant.
+    """
+    if dry_run:
+        with archive.ledger.read() as tx:
+            return compare(tx, rows)
+    with archive.ledger.begin(actor) as tx:
+        found = compare(tx, rows)
+        if publish or not found.published:
+            changed = {name: {fact: after for fact, (_, after) in changes.items()} for name, changes in found.changed.items()}
+            tx.put_projects({row.name: row.facts for row in found.new} | changed)
+        return found
 
 
 def _public(project: Project, at: datetime) -> bool:
@@ -241,20 +274,6 @@ def _columns(where: str, header: Sequence[str]) -> list[str]:
     if "name" not in columns:
         raise WrongUse(f"{where}: the column name is missing.", f"The columns are {', '.join(_HEADER)}; all but name may be left out.")
     return columns
-
-
-def _row(place: str, cells: Mapping[str, str], taken: Mapping[str, str]) -> Row:
-    name = cells["name"].strip()
-    try:
-        names.unit("a project", name)
-    except WrongUse as error:
-        raise WrongUse(f"column name: {_cut(name)} cannot be the name of a project.", error.next_step) from None
-    if name in taken:
-        raise WrongUse(f"column name: {name} stands in {taken[name]} already.", "Leave one row for each project.")
-    facts = {COLUMNS[column]: parse(column, text, f"column {column}") for column, text in cells.items() if column in COLUMNS}
-    if "title" in facts:
-        facts["title"] = facts["title"] or name
-    return Row(place, name, facts, _members(cells[MEMBERS]) if MEMBERS in cells else None)
 
 
 def _members(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from archiver.archive import Archive
 from archiver.errors import NotFound, ReceptionFull, TooLarge, WrongUse
 from archiver.keys import Sender
 from archiver.ledger import Transaction
-from archiver.model import Dataset
+from archiver.model import Dataset, Project
 from archiver.storage import AlreadyThere, Part, Tier, Vanished
 
 _PATH_BYTES = 4096
@@ -66,11 +66,16 @@ def room(archive: Archive, tx: Transaction, more_bytes: int, besides_bytes: int 
         )
 
 
+def most_of(archive: Archive, project: Project) -> int | None:
+    """What a project may hold: its own quota, else the settings'. None: any amount."""
+    if project.quota_bytes is not None:
+        return project.quota_bytes
+    return next((most for glob, most in archive.settings.reception.project_max_bytes.items() if policy.matches(project.name, glob)), None)
+
+
 def quota(archive: Archive, tx: Transaction, project: str, more_bytes: int) -> None:
     """See that a project may hold more. Raises `ReceptionFull`."""
-    most = tx.project(project).quota_bytes
-    if most is None:
-        most = next((most for glob, most in archive.settings.reception.project_max_bytes.items() if policy.matches(project, glob)), None)
+    most = most_of(archive, tx.project(project))
     if most is not None and (held := tx.project_bytes(project)) + more_bytes > most:
         raise ReceptionFull(
             f"Project {project} holds {held} of the {most} bytes that it may: {more_bytes} more are not received.",

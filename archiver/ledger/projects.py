@@ -5,7 +5,7 @@ Law: whether a project's data are public is asked here and nowhere else. Each ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +34,16 @@ class Projects(Base):
         if found is None:
             raise NotFound(f"There is no project {name!r}.", "`archiver projects list` names them.")
         return found
+
+    def projects_after(self, name: str, limit: int) -> list[model.Project]:
+        """Projects by name, those after this one."""
+        return self._all(model.Project, sa.select(t.project).where(_P.name > name).order_by(_P.name).limit(limit))
+
+    def holdings(self, names: Collection[str]) -> dict[str, tuple[int, int]]:
+        """(closed datasets, bytes) of each of these projects that has any."""
+        d = t.dataset.c
+        select = sa.select(d.project, sa.func.count(), sa.func.sum(d.size_bytes)).where(d.project.in_(names), d.state == model.DatasetState.CLOSED)
+        return {row[0]: (row[1], int(row[2])) for row in self.connection.execute(select.group_by(d.project))}
 
     def add_project(self, name: str, title: str) -> None:
         """Add a project, or give it a new title."""

@@ -109,3 +109,19 @@ def test_an_instrument_is_added_with_a_key_and_loses_it(root, lab: Door):
     with lab.bench.archive.ledger.read() as tx:
         assert (tx.instrument("tem-1").title, tx.key_counts().get("tem-1")) == ("TEM", None)
         assert {one.actor for one in tx.deeds(Sought(kind="instrument."), 50) if one.about == "tem-1"} == {"root"}
+
+
+def test_a_project_is_edited_and_made_public_after_a_question(root, lab: Door):
+    root.get_by_role("link", name="Projects").click()
+    root.get_by_role("link", name="snow", exact=True).click()
+    root.get_by_role("textbox", name="Led by").fill("A. Lovelace")
+    root.get_by_role("textbox", name="May hold").fill("2 TB")
+    root.get_by_role("textbox", name="Public after").fill("2026-02-01")
+    root.get_by_role("button", name="Save").click()
+    root.get_by_role("heading", name="Make the data of snow public now?").wait_for()
+    root.get_by_text("1 dataset becomes public.").wait_for()
+    root.get_by_role("button", name="Make them public").click()
+    root.get_by_role("status").filter(has_text="Saved: snow.").wait_for()
+    with lab.bench.archive.ledger.read() as tx:
+        snow, change = tx.project("snow"), tx.project_changes("snow", 1)[0]
+        assert (snow.pi, snow.quota_bytes, tx.public_projects(), change.actor) == ("A. Lovelace", 2 * 10**12, ("snow",), "root")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import html
 import json
 import re
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from archiver import auth, hold, keys, restore
 from archiver.cli import cli
-from archiver.errors import NotSignedIn
+from archiver.errors import HubUnavailable, NotSignedIn
 from archiver.ledger.audit import Sought
 from archiver.model import RestoreState, TransferState
 
@@ -29,6 +30,8 @@ ACTIONS = {
     "reception/saxs": {"title": "x", "projects": "*"},
     "reception/saxs/key": {},
     "reception/saxs/revoke": {},
+    "projects": {"name": "new-one"},
+    "projects/snow": {"title": "x", "seen": "1", "publish": "yes", "public_after": "2020-01-01"},
 }
 FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
 
@@ -459,3 +462,138 @@ def test_silent_instruments_come_first(root, archive, monkeypatch):
     page = root.get("admin/reception")
     assert re.findall(r'<tr id="instrument-([^"]+)"', page.text)[0] == "weather"
     assert row(page, "instrument-weather").startswith("weather silent never heard of")
+
+
+# Projects
+
+
+@pytest.fixture
+def people(monkeypatch):
+    """Who is in a project, as the hub says; an error is raised."""
+    groups: dict[str, object] = {"snow": {"alice", "<b>bob</b>"}}
+
+    class Hub:
+        def __init__(self, _settings) -> None: ...
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_raised) -> None: ...
+
+        def members(self, project: str):
+            if isinstance(groups.get(project), Exception):
+                raise groups[project]
+            return groups.get(project, set())
+
+    monkeypatch.setattr("archiver.pages.console.projects.HubPeople", Hub)
+    return groups
+
+
+FACTS = ("title", "investigator", "start", "end", "embargo", "public_after", "quota")
+
+
+def written(page) -> dict[str, str]:
+    """What stands in a project's form."""
+    return {name: html.unescape(value) for name, value in re.findall(r'<input type="text" name="(\w+)" value="([^"]*)"', page.text)}
+
+
+def project_of(archive, name: str):
+    with archive.ledger.read() as tx:
+        return tx.project(name), [(one.actor, one.detail) for one in tx.project_changes(name, 50)]
+
+
+def test_a_project_is_shown_with_its_members_quota_and_use_and_is_edited(site, root, archive, people):
+    listed = root.get("admin/projects")
+    with archive.ledger.read() as tx:
+        datasets, size = tx.holdings(["snow"])["snow"]
+    assert row(listed, "project-snow") == f"snow – {size / 1000:.1f} kB {datasets} datasets no limit – no"
+    page = root.get("admin/projects/snow")
+    assert f"Holds {size / 1000:.1f} kB no limit" in words_of(page)
+    assert "Members 2 <b>bob</b>, alice" in words_of(page)
+    assert "<b>bob" not in page.text
+    assert tuple(written(page)) == FACTS
+    said = {"title": "Snow <i>physics</i>", "investigator": "A. Lovelace", "end": "2026-12-31", "quota": "10000 B", "embargo": "2027-03-01T12:00:00Z"}
+    sent = root.form(page, "/admin/projects/snow", **{**written(page), **said})
+    assert (sent.status_code, sent.headers["Location"]) == (303, "/services/archiver/admin/projects/snow")
+    after = root.get("admin/projects/snow")
+    assert "Saved: snow." in words_of(after)
+    assert written(after) == {**dict.fromkeys(FACTS, ""), **said}
+    assert "Ends: – → 2026-12-31" in words_of(after)
+    snow, changes = project_of(archive, "snow")
+    assert (snow.title, snow.pi, snow.quota_bytes) == ("Snow <i>physics</i>", "A. Lovelace", 10_000)
+    assert changes[0][0] == "root"
+    assert set(changes[0][1]) == {"title", "pi", "ends_at", "quota_bytes", "embargo_until"}
+    assert "10.0 kB full 2026-12-31" in row(root.get("admin/projects"), "project-snow")
+    before = site.everything()
+    late = root.form(page, "/admin/projects/snow", **{**written(page), "title": "other"})
+    assert (late.status_code, "root changed snow meanwhile." in words_of(late)) == (409, True)
+    assert written(late) == written(after), "as it is now"
+    assert site.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"end": "soon"}, "'soon' is not a day"),
+        ({"quota": "much"}, "'much' is not a size"),
+        ({"start": "2027-01-02", "end": "2027-01-01"}, "before it starts"),
+        ({"investigator": "=cmd"}, "formula"),
+        ({"title": "x" * 501}, "501 characters"),
+    ],
+)
+def test_wrong_facts_of_a_project_are_said_and_stay_to_be_mended(site, root, people, wrong, says):
+    page = root.get("admin/projects/ice-cores")
+    before = site.everything()
+    answer = root.form(page, "/admin/projects/ice-cores", **{**written(page), **wrong})
+    assert (answer.status_code, says in words_of(answer)) == (422, True), words_of(answer)
+    assert written(answer) == {**written(page), **wrong}
+    assert site.everything() == before
+
+
+def test_what_would_become_public_at_once_is_asked_with_the_numbers(site, root, archive, people):
+    page = root.get("admin/projects/ice-cores")
+    before = site.everything()
+    question = root.form(page, "/admin/projects/ice-cores", **{**written(page), "public_after": "2026-02-01"})
+    assert question.status_code == 200
+    assert "Make the data of ice-cores public now?" in words_of(question)
+    assert "Data 3.0 kB 2 datasets become public." in words_of(question)
+    assert site.everything() == before, "it only asks"
+    assert root.form(question, "/admin/projects/ice-cores").status_code == 303
+    ice, changes = project_of(archive, "ice-cores")
+    assert f"{ice.public_after:%Y-%m-%d}" == "2026-02-01"
+    assert changes[0] == ("root", {"public_after": [None, "2026-02-01T00:00:00+00:00"]})
+    assert "yes, since 2026-02-01" in row(root.get("admin/projects"), "project-ice-cores")
+    again = root.get("admin/projects/ice-cores")
+    root.form(again, "/admin/projects/ice-cores", **{**written(again), "public_after": ""})
+
+
+def test_a_project_is_added_and_a_hub_that_is_away_is_said(site, root, archive, people):
+    added = root.form(root.get("admin/projects"), "/admin/projects", name="firn-lab", title="Firn")
+    assert added.status_code == 303
+    assert "Added: firn-lab." in words_of(root.get("admin/projects"))
+    assert project_of(archive, "firn-lab")[1][0][0] == "root"
+    before = site.everything()
+    for name, status in (("firn-lab", 409), ("<b>", 422), ("", 422)):
+        answer = root.form(root.get("admin/projects"), "/admin/projects", name=name, title="x")
+        assert (answer.status_code, 'role="alert"' in answer.text, "<b>" in answer.text) == (status, True, False)
+    assert root.get("admin/projects/nowhere").status_code == 404
+    assert site.everything() == before
+    people["firn-lab"] = HubUnavailable("The hub is <away>.", "Wait.")
+    page = root.get("admin/projects/firn-lab")
+    assert (page.status_code, "Members The hub is <away>." in words_of(page)) == (200, True)
+    people["firn-lab"] = set()
+    assert "Members nobody:" in words_of(root.get("admin/projects/firn-lab"))
+
+
+def test_projects_are_told_by_pages(root, archive, monkeypatch):
+    monkeypatch.setattr("archiver.pages.console.projects.LIMIT", 2)
+    names, page = [], root.get("admin/projects")
+    while True:
+        names += re.findall(r'<tr id="project-([^"]+)"', page.text)
+        after = re.search(r'rel="next" href="([^"]+)"', page.text)
+        if after is None:
+            break
+        page = root.get(after[1])
+    with archive.ledger.read() as tx:
+        assert names == [one.name for one in tx.projects()]
+    assert len(names) >= 3

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from archiver.pages.console import holds, overview, reception, restores, transfers
+from archiver.pages.console import holds, overview, projects, reception, restores, transfers
 
 router = APIRouter()
-for page in (overview, restores, transfers, holds, reception):
+for page in (overview, restores, transfers, holds, reception, projects):
     router.include_router(page.router)

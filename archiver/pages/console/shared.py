@@ -6,8 +6,8 @@ status; what was done is said once, on the page that follows. What takes somethi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ PAGES: Sequence[tuple[str, str]] = (
     ("transfers", "/transfers"),
     ("holds", "/holds"),
     ("reception", "/reception"),
+    ("projects", "/projects"),
 )
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
@@ -68,15 +69,17 @@ class Question:
     """Before what takes something from people. `what`: its text (with `name`); beside it stand `WHAT_then` and `WHAT_do`.
 
     `size_bytes`, `files`: of the data that are meant; `people`: whom it touches (None: not known by name); `also`: what else follows.
+    `hidden`: what the form sends again.
     """
 
     what: str
     name: str
     action: str
     size_bytes: int
-    files: int
+    files: int | None
     people: Sequence[str] | None
     also: Sequence[Told] = ()
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 class After(models.Asked):
