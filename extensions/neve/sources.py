@@ -194,6 +194,16 @@ def endpoint_for(client: Client, keys: records.Credentials) -> str | None:
     return (client.store_here or "").rstrip("/") or keys.endpoint_url
 
 
+def keys_metadata(keys: records.Credentials) -> dict[str, str]:
+    """Keys in the words of botocore's credentials that renew themselves."""
+    return {
+        "access_key": keys.access_key_id,
+        "secret_key": keys.secret_access_key,
+        "token": keys.session_token,
+        "expiry_time": utc_json(keys.expires_at),
+    }
+
+
 def _file_system(client: Client, project: str) -> Any:
     import s3fs  # noqa: PLC0415 - only when a store is used
     from aiobotocore.credentials import AioCredentialResolver, AioRefreshableCredentials  # type: ignore[import-untyped] # noqa: PLC0415
@@ -202,23 +212,15 @@ def _file_system(client: Client, project: str) -> Any:
 
     keys = client.credentials(project)
 
-    def metadata(keys: records.Credentials) -> dict[str, str]:
-        return {
-            "access_key": keys.access_key_id,
-            "secret_key": keys.secret_access_key,
-            "token": keys.session_token,
-            "expiry_time": utc_json(keys.expires_at),
-        }
-
     async def renew() -> dict[str, str]:
-        return metadata(await asyncio.to_thread(client.credentials, project))
+        return keys_metadata(await asyncio.to_thread(client.credentials, project))
 
     class ProjectKeys(CredentialProvider):
         METHOD = "neve"
         CANONICAL_NAME = "neve"
 
         async def load(self) -> Any:
-            return AioRefreshableCredentials.create_from_metadata(metadata(keys), refresh_using=renew, method="neve")
+            return AioRefreshableCredentials.create_from_metadata(keys_metadata(keys), refresh_using=renew, method="neve")
 
     session = AioSession()
     session.register_component("credential_provider", AioCredentialResolver([ProjectKeys()]))
