@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import re
 import secrets
-import stat
+import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -15,8 +17,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 from fixtures.processes import BIN
+from fixtures.site import ALL
 from neve.errors import NotSignedIn, ServiceUnavailable
 from tornado.web import HTTPError
+
+from archiver import auth
 
 HOSTILE = ["a b+%é#?.txt", "100%25.txt", "[ab]*.txt", "naïve;&='.txt"]
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -49,10 +54,10 @@ class Lab:
 
 @pytest.fixture
 def labs(team_door, run_process, free_port, tmp_path):
-    """Starts a server for a person, told where the archiver is (else: the right address)."""
+    """Starts a server for a person, whose environment may be another."""
     with contextlib.ExitStack() as held:
 
-        def start(user: str, url: str = "") -> Lab:
+        def start(user: str, **changed: str) -> Lab:
             home, port, token = tmp_path / user, free_port(), secrets.token_hex(8)
             home.mkdir()
             command = [
@@ -66,11 +71,12 @@ def labs(team_door, run_process, free_port, tmp_path):
             env = {
                 "HOME": str(home),
                 "JUPYTER_TOKEN": token,
-                "NEVE_API_URL": url or team_door.door.url,
+                "NEVE_API_URL": team_door.door.url,
                 "JUPYTERHUB_API_TOKEN": f"token-of-{user}",
                 "JUPYTER_CONFIG_DIR": str(tmp_path / f"{user}-config"),
                 "JUPYTER_RUNTIME_DIR": str(tmp_path / f"{user}-runtime"),
                 "JUPYTER_DATA_DIR": str(tmp_path / f"{user}-data"),
+                **changed,
             }
             process = run_process(command, env=env, cwd=home)
             headers = {"Authorization": f"token {token}"}
@@ -245,6 +251,7 @@ def test_two_people_who_save_at_once_see_it_and_lose_nothing(labs, team_door):
     assert alice.ask("DELETE", f"{path}/checkpoints/{kept[0]['id']}").status_code == 403
     assert alice.ask("POST", f"{path}/checkpoints/{b'no such'.hex()}").status_code == 404
     assert not [place for place in alice.home.rglob("*") if "shared" in place.name]
+    assert "<title>shared</title>" in alice.http.get(f"nbconvert/html/{path}").text
     assert bob.ask("GET", "team/snow").status_code == 403
 
 
@@ -267,15 +274,38 @@ def command_of(process: Path) -> str:
     return ""
 
 
-def test_while_the_archiver_is_away_home_works_and_team_says_so(labs, free_port):
-    lab = labs("alice", f"http://127.0.0.1:{free_port()}/services/archiver")
-    assert lab.save("x.txt", "x").status_code == 201
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "is silent"])
+def test_while_the_archiver_is_away_home_works_and_team_says_so(labs, free_port, silent):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) if silent else contextlib.nullcontext():
+        lab = labs("alice", NEVE_API_URL=f"http://127.0.0.1:{port}/services/archiver")
+        assert lab.save("x.txt", "x").status_code == 201
+        before = time.monotonic()
+        assert lab.names("") == {"x.txt", "team"}
+        assert time.monotonic() - before < 4
+        answer = lab.ask("GET", "team/snow/x.ipynb")
+        assert answer.status_code == 503 and f"The archiver at http://127.0.0.1:{port}" in answer.json()["message"]
+        assert lab.move("x.txt", "team/snow/x.txt").status_code == 503
+        assert (lab.home / "x.txt").read_text() == "x"
+
+
+def test_while_the_store_is_away_home_works_and_team_says_so(labs, free_port):
+    lab = labs("alice", NEVE_S3_URL=f"http://127.0.0.1:{free_port()}")
+    (lab.home / "x.txt").write_text("x")
+    assert lab.names("") == {"x.txt", "team"} and lab.names("team") == {"snow", "ice-cores"}
+    for answer in (lab.ask("GET", "team/snow"), lab.save("team/snow/a", "a"), lab.move("x.txt", "team/snow/x.txt")):
+        assert (answer.status_code, "The store of team notebooks cannot be reached" in answer.json()["message"]) == (503, True)
+    assert lab.http.get("files/team/snow/a").status_code == 503
     assert lab.names("") == {"x.txt", "team"}
-    answer = lab.ask("GET", "team/snow/x.ipynb")
-    assert answer.status_code == 503 and "cannot be reached" in answer.json()["message"]
-    assert lab.move("x.txt", "team/snow/x.txt").status_code == 503
-    assert (lab.home / "x.txt").read_text() == "x"
-    assert stat.S_ISREG((lab.home / "x.txt").stat().st_mode)
+
+
+def test_who_is_in_no_project_or_may_only_read_is_told(labs, team_door):
+    team_door.door.hub.add("newcomer", scopes=[*ALL, auth.INGEST])
+    lab = labs("newcomer")
+    assert lab.names("") == {"team"} and lab.names("team") == set()
+    assert lab.ask("GET", "team/snow").status_code == 403
+    answer = labs("reader").ask("GET", "team/snow")
+    assert answer.status_code == 403 and "custom:archiver:ingest" in answer.json()["message"]
 
 
 def test_a_member_no_more_is_refused_but_an_archiver_away_later_changes_nothing(contents, monkeypatch):
@@ -322,6 +352,27 @@ def test_a_move_that_goes_wrong_anywhere_loses_nothing(contents, team_door, monk
         asyncio.run(contents.rename("f", "team/snow/f"))
     assert {path.name for path in (root / "f").iterdir()} == {"a", "b"} and (root / "f" / "b").read_text() == "b"
     assert team_door.objects("snow") == {}
+
+
+def test_what_cannot_be_deleted_after_it_was_copied_is_said_to_be_in_both_places(contents, team_door, monkeypatch):
+    """As on /data, which is read-only."""
+    kept = Path(contents.root_dir) / "x"
+    kept.write_text("x")
+    monkeypatch.setattr(Path, "unlink", lambda place, missing_ok: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only file system")))
+    with pytest.raises(HTTPError, match=r"“x” was copied, but it cannot be deleted \(Read-only file system\): it is in both places now"):
+        asyncio.run(contents.rename("x", "team/snow/x"))
+    assert kept.read_text() == "x" and team_door.objects("snow") == {"snow/x": b"x"}
+
+
+def test_a_notebook_takes_no_checkpoint_of_its_home_along(contents, team_door):
+    async def away() -> None:
+        await contents.save({"type": "notebook", "content": NOTEBOOK}, "x.ipynb")
+        assert len(await contents.list_checkpoints("x.ipynb")) == 1
+        await contents.rename("x.ipynb", "team/snow/x.ipynb")
+        assert await contents.list_checkpoints("x.ipynb") == []
+
+    asyncio.run(away())
+    assert set(team_door.objects("snow")) == {"snow/x.ipynb"}
 
 
 def test_a_folder_of_ones_own_called_team_wins(team_door, tmp_path, monkeypatch):
