@@ -14,6 +14,7 @@
 | `door`             | test    | the API on a real port, an instrument's key, a worker on demand        | door         |
 | `doors`            | test    | makes such doors, with settings of their own                                    | door         |
 | `team_door`        | test    | a door that offers team notebooks, people of two projects, an admin's S3 client | team         |
+| `labs`             | test    | starts notebook servers of those people, whose file browser shows them          | team         |
 | `smtp_sink`      | test    | a mail server that keeps what it is sent                                        | smtp         |
 | `place`            | test    | a ledger whose datasets have no bytes, its mail to `smtp_sink`                  | place        |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from neve.team import TeamNotebooks
 
 TEAM = "team"
+AWAY = "NEVE-AWAY.txt"
 ASK_AGAIN_S = 15.0
 HOME_WAITS_S = 1.0  # for the archiver to say whether there are team notebooks
 SILENT_S = 60.0  # an upload whose next piece does not come for so long has been given up
@@ -148,11 +149,6 @@ class Contents(AsyncLargeFileManager):
 
     # What is there
 
-    async def is_hidden(self, path: str) -> bool:
-        if await self.place(path) is None:
-            return await super().is_hidden(path)
-        return any(part.startswith(".") for part in path.split("/"))
-
     async def file_exists(self, path: str) -> bool:
         place = await self.place(path)
         if place is None:
@@ -173,10 +169,22 @@ class Contents(AsyncLargeFileManager):
         format: str | None = None,  # noqa: A002 - Jupyter's word
         require_hash: bool = False,
     ) -> Model:
-        place = await self.place(path)
-        if place is None:
-            model = await super().get(path, content, type, format, require_hash)
-            return model if path.strip("/") or not content else await self._with_team(model)
+        try:
+            place = await self.place(path)
+            if place is not None:
+                return await self._in_team(place, path, content, type, format)
+        except HTTPError as error:
+            # The lab shows no refusal of a listing, but it shows a file.
+            folder, _, name = path.strip("/").rpartition("/")
+            if error.status_code == 503 and name == AWAY:
+                return _note(folder, str(error.log_message) if content else None)
+            if error.status_code == 503 and content and type in {None, "directory"}:
+                return _folder(path.strip("/")) | {"content": [_note(path.strip("/"), None)], "format": "json"}
+            raise
+        model = await super().get(path, content, type, format, require_hash)
+        return model if path.strip("/") or not content else await self._with_team(model)
+
+    async def _in_team(self, place: Place, path: str, content: bool, type: str | None, format: str | None) -> Model:  # noqa: A002 - Jupyter's words
         if place.notebooks is None:
             if type not in {None, "directory"}:
                 raise HTTPError(400, f"{TEAM} is a folder, not a {type}", reason="bad type")
@@ -188,7 +196,7 @@ class Contents(AsyncLargeFileManager):
         elif model["type"] == "directory" and content:
             model["content"] = [one for one in model["content"] if self.should_list(one["name"]) and (self.allow_hidden or one["name"][0] != ".")]
         self.emit(data={"action": "get", "path": path})
-        return ({"hash": None, "hash_algorithm": None} if require_hash else {}) | place.shown(model)
+        return place.shown(model)
 
     async def _with_team(self, home: Model) -> Model:
         """The home's listing, and `team` unless there is none; while nobody knows, opening it says why."""
@@ -360,6 +368,12 @@ def _folder(path: str) -> Model:
     name = path.rpartition("/")[2]
     seen = {"type": "directory", "created": when, "last_modified": when, "writable": False, "size": None}
     return {"name": name, "path": path, "content": None, "format": None, "mimetype": None, **seen}
+
+
+def _note(folder: str, said: str | None) -> Model:
+    """The model of a file that says why a folder cannot be shown."""
+    seen = {"type": "file", "mimetype": "text/plain", "hash": AWAY, "hash_algorithm": AWAY}
+    return _folder(f"{folder}/{AWAY}") | seen | {"content": said, "format": said and "text"}
 
 
 def _refused(error: errors.NeveError) -> HTTPError:

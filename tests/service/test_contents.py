@@ -10,14 +10,12 @@ import re
 import secrets
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
 import pytest
-from fixtures.processes import BIN
 from fixtures.site import ALL
+from fixtures.team import TeamLab
 from neve.errors import NotSignedIn, ServiceUnavailable
 from tornado.web import HTTPError
 
@@ -27,74 +25,8 @@ HOSTILE = ["a b+%é#?.txt", "100%25.txt", "[ab]*.txt", "naïve;&='.txt"]
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
-@dataclass
-class Lab:
-    """Somebody's server: `home` on disk; answers of `api/contents/PATH`."""
-
-    home: Path
-    http: httpx.Client
-
-    def ask(self, method: str, path: str, body=None, **query) -> httpx.Response:
-        return self.http.request(method, f"api/contents/{quote(path)}", json=body, params=query)
-
-    def get(self, path: str, **query) -> dict:
-        answer = self.ask("GET", path, **query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def names(self, path: str) -> set[str]:
-        return {item["name"] for item in self.get(path)["content"]}
-
-    def save(self, path: str, content: str, **more) -> httpx.Response:
-        return self.ask("PUT", path, {"type": "file", "format": "text", "content": content, **more})
-
-    def move(self, old: str, new: str) -> httpx.Response:
-        return self.ask("PATCH", old, {"path": new})
-
-
 @pytest.fixture
-def labs(team_door, run_process, free_port, tmp_path):
-    """Starts a server for a person, whose environment may be another."""
-    with contextlib.ExitStack() as held:
-
-        def start(user: str, **changed: str) -> Lab:
-            home, port, token = tmp_path / user, free_port(), secrets.token_hex(8)
-            home.mkdir()
-            command = [
-                BIN / "jupyter-server",
-                "--allow-root",
-                "--ServerApp.ip=127.0.0.1",
-                f"--ServerApp.port={port}",
-                "--ServerApp.open_browser=False",
-            ]
-            command += [f"--ServerApp.root_dir={home}", "--ServerApp.contents_manager_class=neve.contents.Contents", "--ServerApp.port_retries=0"]
-            env = {
-                "HOME": str(home),
-                "JUPYTER_TOKEN": token,
-                "NEVE_API_URL": team_door.door.url,
-                "JUPYTERHUB_API_TOKEN": f"token-of-{user}",
-                "JUPYTER_CONFIG_DIR": str(tmp_path / f"{user}-config"),
-                "JUPYTER_RUNTIME_DIR": str(tmp_path / f"{user}-runtime"),
-                "JUPYTER_DATA_DIR": str(tmp_path / f"{user}-data"),
-                **changed,
-            }
-            process = run_process(command, env=env, cwd=home)
-            headers = {"Authorization": f"token {token}"}
-            http = held.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}/", headers=headers, timeout=60))
-
-            def up() -> bool:
-                with contextlib.suppress(httpx.TransportError):
-                    return http.get("api/status").status_code == 200
-                return False
-
-            process.wait_ready(up, 60)
-            return Lab(home, http)
-
-        yield start
-
-
-@pytest.fixture
-def lab(labs) -> Lab:
+def lab(labs) -> TeamLab:
     return labs("alice")
 
 
@@ -283,8 +215,12 @@ def test_while_the_archiver_is_away_home_works_and_team_says_so(labs, free_port,
         before = time.monotonic()
         assert lab.names("") == {"x.txt", "team"}
         assert time.monotonic() - before < 4
-        answer = lab.ask("GET", "team/snow/x.ipynb")
-        assert answer.status_code == 503 and f"The archiver at http://127.0.0.1:{port}" in answer.json()["message"]
+        sentence = f"The archiver at http://127.0.0.1:{port}"
+        answer = lab.ask("GET", "team/snow/x.ipynb", type="notebook")
+        assert answer.status_code == 503 and sentence in answer.json()["message"]
+        # The lab is silent where a listing is refused: a file says it.
+        assert lab.names("team") == {"NEVE-AWAY.txt"} and sentence in lab.get("team/NEVE-AWAY.txt", type="file", hash="1")["content"]
+        assert lab.get("team/NEVE-AWAY.txt", content="0")["writable"] is False
         assert lab.move("x.txt", "team/snow/x.txt").status_code == 503
         assert (lab.home / "x.txt").read_text() == "x"
 
@@ -293,8 +229,10 @@ def test_while_the_store_is_away_home_works_and_team_says_so(labs, free_port):
     lab = labs("alice", NEVE_S3_URL=f"http://127.0.0.1:{free_port()}")
     (lab.home / "x.txt").write_text("x")
     assert lab.names("") == {"x.txt", "team"} and lab.names("team") == {"snow", "ice-cores"}
-    for answer in (lab.ask("GET", "team/snow"), lab.save("team/snow/a", "a"), lab.move("x.txt", "team/snow/x.txt")):
-        assert (answer.status_code, "The store of team notebooks cannot be reached" in answer.json()["message"]) == (503, True)
+    sentence = "The store of team notebooks cannot be reached"
+    for answer in (lab.ask("GET", "team/snow/a", type="file"), lab.save("team/snow/a", "a"), lab.move("x.txt", "team/snow/x.txt")):
+        assert (answer.status_code, sentence in answer.json()["message"]) == (503, True)
+    assert lab.names("team/snow") == {"NEVE-AWAY.txt"} and sentence in lab.get("team/snow/NEVE-AWAY.txt")["content"]
     assert lab.http.get("files/team/snow/a").status_code == 503
     assert lab.names("") == {"x.txt", "team"}
 
