@@ -102,12 +102,7 @@ def import_(
     """Take over the user office's list of projects, as a whole or not at all. Can be repeated; no project is removed."""
     archive = archive_of(context)
     rows = facts.read(_content(file), names.shown(file))
-    found = facts.carry_out(archive, getpass.getuser(), rows, publish=publish, dry_run=dry_run)
-    if found.published and not (publish or dry_run):
-        raise Conflict(
-            f"Data would become public now: {_holdings(found.published)}.",
-            "Say --publish if that is meant, or mend embargo and public_after. Nothing was changed.",
-        )
+    found = _carry_out(archive, rows, publish=publish, dry_run=dry_run)
     membership = _membership(archive, rows)
     if as_json:
         print_json(_document(found) | {"dry_run": dry_run, "membership": membership})
@@ -133,6 +128,17 @@ def _membership(archive: Archive, rows: Sequence[Row]) -> str | None:
     if archive.settings.login.issuer:
         return f"The members of {naming} project(s) are left aside: {archive.settings.login.name} alone says who is in which."
     return f"The members of {naming} project(s) are not carried out: membership is set on the hub's admin page."
+
+
+def _carry_out(archive: Archive, rows: Sequence[Row], *, publish: bool, dry_run: bool = False) -> Comparison:
+    """Raises `Conflict` where data would become public and that was not said."""
+    found = facts.carry_out(archive, getpass.getuser(), rows, publish=publish, dry_run=dry_run)
+    if found.published and not (publish or dry_run):
+        raise Conflict(
+            f"Data would become public now: {_holdings(found.published)}.",
+            "Say --publish if that is meant, or mend embargo and public_after. Nothing was changed.",
+        )
+    return found
 
 
 def _holdings(published: Mapping[str, tuple[int, int]]) -> str:
