@@ -234,6 +234,10 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
         page.goto(f"{lab.url}/admin{path}")
         page.get_by_role("heading", level=1).wait_for()
         look(page, f"admin{path}", found, wide)
+    for path in ("projects/snow", "audit/receipt?dataset=saxs/run1&path=frame.edf"):
+        page.goto(f"{lab.url}/admin/{path}")
+        page.get_by_role("heading", level=1).wait_for()
+        look(page, path, found, wide)
     for path, link in (
         ("restores", "Annuler la restauration de saxs/run2"),
         ("holds", "Terminer le maintien de saxs/run1"),

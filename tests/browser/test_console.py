@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 from fixtures.door import Door, sign_in
 from fixtures.site import ALL
@@ -125,3 +128,26 @@ def test_a_project_is_edited_and_made_public_after_a_question(root, lab: Door):
     with lab.bench.archive.ledger.read() as tx:
         snow, change = tx.project("snow"), tx.project_changes("snow", 1)[0]
         assert (snow.pi, snow.quota_bytes, tx.public_projects(), change.actor) == ("A. Lovelace", 2 * 10**12, ("snow",), "root")
+
+
+def test_who_did_what_is_found_and_a_files_receipt_shown(root, lab: Door):
+    held = hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"])
+    hold.end(lab.bench.archive, "bob", held.id, None, admin=True)
+    root.get_by_role("link", name="Audit").click()
+    root.get_by_role("row", name="alice").filter(has_text="hold.placed").wait_for()
+    root.get_by_role("textbox", name="Who").fill("bob")
+    root.get_by_role("combobox", name="What").select_option("holds")
+    root.get_by_role("button", name="Search").click()
+    root.get_by_role("row", name="bob").filter(has_text="hold.ended").wait_for()
+    assert root.get_by_role("row").count() == 2, "its head, and the one line"
+    receipt = root.get_by_role("region", name="A file’s receipt")
+    receipt.get_by_role("textbox", name="Dataset").fill("saxs/run1")
+    receipt.get_by_role("textbox", name="Path").fill("a.txt")
+    receipt.get_by_role("button", name="Show the receipt").click()
+    root.get_by_text("The history of its dataset is whole").wait_for()
+    for tier in ("hot", "archive", "deep"):
+        assert "SHA-256 of the bytes read back" in root.get_by_role("row", name=tier).first.inner_text()
+    with root.expect_download() as coming:
+        root.get_by_role("link", name="Keep it as JSON").click()
+    kept = json.loads(coming.value.path().read_text("utf-8"))
+    assert kept["file"]["sha256"] == hashlib.sha256(b"snow").hexdigest()

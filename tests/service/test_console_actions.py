@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import html
 import json
 import re
@@ -11,13 +12,14 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from fixtures.site import HOSTILE, words_of
+from fixtures.site import HOSTILE, HOSTILE_FILE, words_of
 from typer.testing import CliRunner
 
 from archiver import auth, hold, keys, restore
 from archiver.cli import cli
 from archiver.errors import HubUnavailable, NotSignedIn
 from archiver.ledger.audit import Sought
+from archiver.ledger.tables import event
 from archiver.model import RestoreState, TransferState
 
 ACTIONS = {
@@ -597,3 +599,96 @@ def test_projects_are_told_by_pages(root, archive, monkeypatch):
     with archive.ledger.read() as tx:
         assert names == [one.name for one in tx.projects()]
     assert len(names) >= 3
+
+
+# Audit
+
+
+def lines(page) -> list[str]:
+    """The lines of the table, in words."""
+    body = page.text.partition("<tbody>")[2].partition("</tbody>")[0]
+    return [html.unescape(" ".join(re.sub(r"<[^>]+>", " ", one).split())) for one in re.findall(r"<tr.*?</tr>", body, re.DOTALL)]
+
+
+def test_who_did_what_is_found_by_person_kind_dataset_and_day(site, root, archive):
+    held = hold.request(archive, "alice", "saxs/run-5", hold.end_of("2026-09-01"), HOSTILE, None, ["snow"])
+    hold.end(archive, "carol", held.id, None, admin=True)
+    page = root.get("admin/audit")
+    ended = next(one for one in lines(page) if "hold.ended" in one)
+    assert ended == f"2026-03-01 14:00 UTC carol saxs/run-5 hold.ended hold id {held.id}, why ended by carol"
+    assert any(one.endswith("snow project.changed title – → snow") for one in lines(root.get("admin/audit?what=project")))
+    assert HOSTILE not in page.text
+    assert all(" archiver " not in one for one in lines(page) if "project.changed" not in one and "instrument.added" not in one)
+    assert [one.split()[3] for one in lines(root.get("admin/audit?who=carol"))] == ["carol"]
+    kinds = {one.split()[5].partition(".")[0] for one in lines(root.get("admin/audit?what=hold"))}
+    assert kinds == {"hold"}
+    both = lines(root.get("admin/audit?dataset=saxs/run-5"))
+    assert any(" archiver saxs/run-5 transfer.proven" in one for one in both)
+    assert all(" saxs/run-5 " in one for one in both)
+    assert "Nothing fits." in words_of(root.get("admin/audit?since=2026-03-02"))
+    assert "Nothing fits." in words_of(root.get("admin/audit?who=carol&until=2026-02-28"))
+    assert lines(root.get("admin/audit?who=carol&since=2026-03-01&until=2026-03-01"))
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ("dataset=nowhere", 404, "nowhere"),
+        ("dataset=twin", 409, "saxs/twin"),
+        ("what=<b>", 422, "Choose one of restore"),
+        ("since=soon", 422, "'soon' is not a day"),
+        ("since=2026-03-02&until=2026-03-01", 422, "The first day is later than the last."),
+        ("at=x", 422, "at"),
+        ("number=-1", 422, "number"),
+    ],
+)
+def test_a_search_that_cannot_be_is_said(root, query, status, says):
+    answer = root.get(f"admin/audit?{query}")
+    assert (answer.status_code, says in words_of(answer)) == (status, True), words_of(answer)
+    assert "<b>" not in answer.text
+
+
+def test_deeds_are_told_by_pages(root, monkeypatch):
+    everything = lines(root.get("admin/audit?dataset=saxs/run-5"))
+    monkeypatch.setattr("archiver.pages.console.audit.LIMIT", 2)
+    for query, all_of_it in (("?dataset=saxs/run-5", everything), ("", None)):
+        found, page = [], root.get(f"admin/audit{query}")
+        while True:
+            found += lines(page)
+            older = re.search(r'rel="next" href="([^"]+)"', page.text)
+            if older is None:
+                break
+            page = root.get(html.unescape(older[1]))
+        assert len(found) > 4
+        if all_of_it is not None:
+            assert found[: len(all_of_it)] == all_of_it
+        first = root.get(html.unescape(re.search(r'href="([^"]+)">First page', page.text)[1]))
+        assert lines(first) == found[:2]
+
+
+def test_a_receipt_is_shown_and_kept(site, root, archive):
+    page = root.get("admin/audit/receipt", params={"dataset": "saxs/run-5", "path": "a.txt"})
+    shown = words_of(page)
+    digest = hashlib.sha256(b"snow 5").hexdigest()
+    assert digest in shown
+    assert "The history of its dataset is whole" in shown
+    assert "hot hot" in shown and "deep deep" in shown, "tier and place of each copy"
+    kept = root.get(html.unescape(re.search(r'href="([^"]*receipt.json[^"]*)"', page.text)[1])).json()
+    assert (kept["file"]["path"], kept["file"]["sha256"]) == ("a.txt", digest)
+    assert {copy["tier"] for copy in kept["copies"]} == {"hot", "archive", "deep"}
+    hostile = root.get("admin/audit/receipt", params={"dataset": f"saxs/{HOSTILE}", "path": HOSTILE_FILE})
+    assert (hostile.status_code, HOSTILE in hostile.text) == (200, False)
+    for dataset, path in (("saxs/run-5", "none.txt"), ("nowhere", "a.txt")):
+        assert root.get("admin/audit/receipt", params={"dataset": dataset, "path": path}).status_code == 404
+    with archive.ledger.engine.begin() as connection:
+        broken = sa.update(event).where(event.c.dataset_id == site.ids["weather/core-1"], event.c.seq == 2).values(actor="nobody")
+        connection.execute(broken)
+    said = words_of(root.get("admin/audit/receipt", params={"dataset": "weather/core-1", "path": "core.csv"}))
+    assert "The history of its dataset is not whole: event 2" in said
+
+
+@pytest.mark.parametrize("path", ["audit/receipt?dataset=saxs/run-5&path=a.txt", "audit/receipt.json?dataset=saxs/run-5&path=a.txt", "projects/snow"])
+def test_what_stands_below_the_pages_is_for_admins_too(site, path):
+    assert site.client().get(f"admin/{path}").status_code == 303
+    refused = site.signed_in("alice", f"admin/{path}").page
+    assert (refused.status_code, "The console is for admins." in words_of(refused)) == (403, True)

@@ -30,6 +30,7 @@ PAGES: Sequence[tuple[str, str]] = (
     ("holds", "/holds"),
     ("reception", "/reception"),
     ("projects", "/projects"),
+    ("audit", "/audit"),
 )
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
