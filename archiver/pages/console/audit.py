@@ -86,7 +86,8 @@ def audit(request: Request, archive: Here, visitor: Looking, search: Annotated[S
             failed = error
     page = found[:LIMIT]
     items = [
-        {**{name: getattr(one, name) for name in ("actor", "kind", "about", "detail", "dataset_id")}, "at": describe.time(one.at)} for one in page
+        {**{name: getattr(one, name) for name in ("actor", "kind", "about", "dataset_id")}, "at": describe.time(one.at), "detail": _told(one)}
+        for one in page
     ]
     older = None
     if len(found) > LIMIT:
