@@ -38,8 +38,8 @@ def add(context: typer.Context, name: str, title: Annotated[str, typer.Option()]
 def list_(context: typer.Context, as_json: Json = False) -> None:
     """List the projects, what is said of each, and what each holds."""
     with archive_of(context).ledger.read() as tx:
-        held = tx.bytes_of_projects()
-        found = [(project, held.get(project.name, 0)) for project in tx.projects()]
+        held = tx.holdings()
+        found = [(project, held.get(project.name, (0, 0))[1]) for project in tx.projects()]
     if as_json:
         print_json([{"name": p.name, **{fact: _json(getattr(p, fact)) for fact in FACTS}, "size_bytes": size} for p, size in found])
         return

@@ -39,11 +39,23 @@ class Projects(Base):
         """Projects by name, those after this one."""
         return self._all(model.Project, sa.select(t.project).where(_P.name > name).order_by(_P.name).limit(limit))
 
-    def holdings(self, names: Collection[str]) -> dict[str, tuple[int, int]]:
-        """(closed datasets, bytes) of each of these projects that has any."""
-        d = t.dataset.c
-        select = sa.select(d.project, sa.func.count(), sa.func.sum(d.size_bytes)).where(d.project.in_(names), d.state == model.DatasetState.CLOSED)
-        return {row[0]: (row[1], int(row[2])) for row in self.connection.execute(select.group_by(d.project))}
+    def holdings(self, names: Collection[str] | None = None) -> dict[str, tuple[int, int]]:
+        """(closed datasets, bytes received) of each project that has any; of these alone, if they are named."""
+        d, f = t.dataset.c, t.file.c
+        received = sa.and_(d.state == model.DatasetState.OPEN, f.state == model.FileState.RECEIVED)
+        whole = sa.select(d.project, sa.func.count(), sa.func.sum(d.size_bytes)).where(d.state == model.DatasetState.CLOSED)
+        coming = sa.select(d.project, sa.literal(0), sa.func.sum(f.size_bytes)).join_from(t.file, t.dataset).where(received)
+        found: dict[str, tuple[int, int]] = {}
+        for select in (whole, coming):
+            asked = select if names is None else select.where(d.project.in_(names))
+            for project, datasets, size in self.connection.execute(asked.group_by(d.project)):
+                so_far = found.get(project, (0, 0))
+                found[project] = (so_far[0] + datasets, so_far[1] + int(size or 0))
+        return found
+
+    def project_bytes(self, project: str) -> int:
+        """Bytes of what is received of a project."""
+        return self.holdings([project]).get(project, (0, 0))[1]
 
     def add_project(self, name: str, title: str) -> None:
         """Add a project, or give it a new title."""

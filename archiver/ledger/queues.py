@@ -50,23 +50,6 @@ class Queues(Base):
         select = sa.select(sa.func.sum(t.object_.c.size_bytes)).join(t.copy).where(t.copy.c.tier == tier, t.copy.c.dropped_at.is_(None))
         return int(self.connection.execute(select).scalar() or 0)
 
-    def project_bytes(self, project: str) -> int:
-        """Bytes of what is received of a project."""
-        return self.bytes_of_projects(project).get(project, 0)
-
-    def bytes_of_projects(self, project: str | None = None) -> dict[str, int]:
-        """Bytes of what is received of each project that has any; of one alone, if it is named."""
-        d, f = t.dataset.c, t.file.c
-        whole = sa.select(d.project, sa.func.sum(d.size_bytes)).where(d.state == model.DatasetState.CLOSED)
-        received = sa.and_(d.state == model.DatasetState.OPEN, f.state == model.FileState.RECEIVED)
-        coming = sa.select(d.project, sa.func.sum(f.size_bytes)).join_from(t.file, t.dataset).where(received)
-        found: dict[str, int] = {}
-        for select in (whole, coming):
-            asked = select if project is None else select.where(d.project == project)
-            for name, size in self.connection.execute(asked.group_by(d.project)):
-                found[name] = found.get(name, 0) + int(size or 0)
-        return found
-
     def received_since(self, since: datetime) -> int:
         """Bytes of the datasets that began to arrive after `since`."""
         select = sa.select(sa.func.sum(t.dataset.c.size_bytes)).where(t.dataset.c.received_at > since)
