@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import time, timedelta
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -345,3 +346,12 @@ class HubSettings(Section):
     public_mounts: int = Field(100, ge=0, description="How many public projects, latest first, stand in everybody's /data: a process of s3fs each.")
     cpu_limit: float = Field(2.0, gt=0, description="CPUs a notebook may use.")
     memory_limit: str = Field("4G", description="Memory a notebook may use.")
+    firewall: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Containers reach only what a notebook needs: if iptables rules can be set, or else stop, or never. "
+        "auto stops too where the page listens beyond this machine, or internet is false.",
+    )
+    internet: bool = Field(True, description="Whether containers reach the internet; private networks and the cloud's metadata never.")
+    reachable: list[IPv4Network] = Field(
+        [], description="Private addresses or networks that containers reach all the same: a licence server, a proxy."
+    )

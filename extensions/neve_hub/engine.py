@@ -45,9 +45,8 @@ def bridge(here: Instance) -> str:
     try:
         network = client.networks.get(here.network)
     except NotFound:
-        network = client.networks.create(
-            here.network, driver="bridge", options={"com.docker.network.bridge.enable_icc": "false"}, labels={LABEL: here.id}
-        )
+        options = {"com.docker.network.bridge.enable_icc": "false", "com.docker.network.bridge.name": here.network}
+        network = client.networks.create(here.network, driver="bridge", options=options, labels={LABEL: here.id})
     network.reload()
     gateway = str(network.attrs["IPAM"]["Config"][0]["Gateway"])
     deadline = time.monotonic() + 5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from neve.private import write_private
@@ -25,6 +25,7 @@ class Found:
 
     gateway: str | None  # address of the notebooks' bridge, where containers reach us; None: notebooks are local processes
     mounts: bool  # whether /data is there
+    firewall: bool  # whether containers reach only what they may
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Instance:
 
     @property
     def network(self) -> str:
+        """The notebooks' network; its bridge has the same name, which may have 15 characters."""
         return f"neve-{self.id}"
 
     # Ports. The store takes ten from +100 on; its admin's second one is fixed by SeaweedFS at +10,000.
@@ -118,6 +120,11 @@ class Instance:
         return self.settings.hub.bind in {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
     @property
+    def is_local(self) -> bool:
+        """Whether the page is reached from this machine only."""
+        return self.settings.hub.bind in {"localhost", "::1"} or self.settings.hub.bind.startswith("127.")
+
+    @property
     def public_host(self) -> str:
         return "127.0.0.1" if self.binds_all else self.bind
 
@@ -143,7 +150,7 @@ class Instance:
         return Found(**json.loads((self.run / "found.json").read_text("utf-8")))
 
     def remember(self, found: Found) -> None:
-        write_private(self.run / "found.json", json.dumps({"gateway": found.gateway, "mounts": found.mounts}))
+        write_private(self.run / "found.json", json.dumps(asdict(found)))
 
 
 def current() -> Instance:

@@ -26,7 +26,7 @@ from neve.private import write_private
 
 from archiver import config
 from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting, WrongUse
-from neve_hub import engine, first_start, mounts, oidc, processes, proxy, settings_file, store
+from neve_hub import engine, firewall, first_start, mounts, oidc, processes, proxy, settings_file, store
 from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
@@ -121,12 +121,30 @@ def _look_around(here: Instance, *, build_image: bool) -> tuple[Found, list[str]
         if hub.docker == "always":
             raise WrongSetting(f"hub.docker is always, but {why}.", "Start an engine (DOCKER_HOST names another), or set it to auto.")
         missing.append(f"no containers ({why}): notebooks are processes of this account, without limits, and their users can read each other's files")
+    open_because = gateway and _wall(here, gateway)
+    if open_because:
+        missing.append(f"no firewall ({open_because}): notebooks reach this machine's other ports, its private networks and the cloud's metadata")
     why_not = "switched off by hub.mounts" if hub.mounts == "never" else mounts.missing()
     if why_not:
         if hub.mounts == "always":
             raise WrongSetting(f"hub.mounts is always, but {why_not}.", "Mend that, or set it to auto.")
         missing.append(f"no /data ({why_not}): notebooks read through S3 only, not at a path")
-    return Found(gateway=gateway, mounts=why_not is None), missing
+    return Found(gateway=gateway, mounts=why_not is None, firewall=gateway is not None and not open_because), missing
+
+
+def _wall(here: Instance, gateway: str) -> str | None:
+    """Put the notebooks' firewall up, or say why it is not there. On a laptop that is a warning; where others work, it stops the start."""
+    hub = here.settings.hub
+    if hub.firewall == "never":
+        return "switched off by hub.firewall"
+    try:
+        firewall.put(here, gateway)
+    except firewall.FirewallError as error:
+        if hub.firewall == "auto" and here.is_local and hub.internet:
+            firewall.take_away(here)  # half of the rules would be neither
+            return error.detail
+        raise WrongSetting(f"hub.firewall is {hub.firewall}, but {error.detail}.", f"{error.next_step} Or set it to never.") from None
+    return None
 
 
 def _bridge(here: Instance, *, build_image: bool) -> str:
@@ -181,9 +199,10 @@ def _clean(here: Instance) -> None:
     """End, unmount and remove whatever of this instance is still there."""
     processes.sweep(here)
     mounts.take_away(here)
-    engine.remove_containers(here)
     for file in here.wanted.glob("*.json"):
         file.unlink()
+    engine.remove_containers(here)
+    firewall.take_away(here)  # last: no container runs without
 
 
 def _wait_for_page(here: Instance, supervisor: processes.Supervisor) -> None:
@@ -259,12 +278,40 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
 def _watch(here: Instance, supervisor: processes.Supervisor) -> NoReturn:
     """Stay in the foreground, and say so when a part does not come up any more: the others go on without it."""
     said: set[str] = set()
+    found, wall = here.found, _Wall()
     while True:
+        if found.gateway and found.firewall:
+            wall.keep(here, found.gateway)
         for name in set(supervisor.given_up()) - said:
             said.add(name)
             say(f"{name} does not stay up and was given up; the others go on. Its log: {here.log / name}.log")
         with contextlib.suppress(subprocess.TimeoutExpired):
             supervisor.process.wait(_WATCH_S)
+
+
+class _Wall:
+    """The notebooks' firewall while Névé runs. That it cannot be looked after is said once, and tried again: what stands goes on standing."""
+
+    def __init__(self) -> None:
+        self._stood = ""  # how it looked when it was put up; at first put up again, as much may have happened since the start
+        self._troubled = False
+
+    def keep(self, here: Instance, gateway: str) -> None:
+        """Put it up again when its rules are not what they were, or should be others."""
+        try:
+            stands = firewall.look(here, gateway)
+            if stands != self._stood:
+                firewall.put(here, gateway)
+                if self._stood:
+                    say("the notebooks' firewall was put up anew: a network has changed, or another program had taken its rules away")
+                self._stood = firewall.look(here, gateway)
+            if self._troubled:
+                say("the notebooks' firewall is looked after again")
+            self._troubled = False
+        except (PublicError, OSError, psutil.Error) as error:
+            if not self._troubled:
+                say(f"the notebooks' firewall cannot be looked after: {error}")
+            self._troubled = True
 
 
 def _summary(here: Instance, made: dict[str, str], missing: list[str]) -> None:

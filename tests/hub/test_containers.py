@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import psutil
 import pytest
+from fixtures.engine import addresses
 from fixtures.processes import wait_until
 from hub.people import is_mounts_process, spawn, stop
 from neve_hub import mounts
@@ -18,6 +23,12 @@ BACK_WITHIN_S = 20
 # Runs inside: a TCP connection, or why not.
 KNOCK = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); print('open')"
 FETCH = "import httpx,sys,os; print(httpx.get(sys.argv[1], headers={'Authorization': 'Bearer ' + os.environ['JUPYTERHUB_API_TOKEN']}).status_code)"
+READ_BY_S3 = """
+import s3fs
+s3 = s3fs.S3FileSystem(profile='alpine-ice')
+key = next(key for key in s3.find('neve-hot/alpine-ice') if key.endswith('.nxs'))
+print(s3.cat_file(key, start=0, end=8).hex())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,43 @@ def test_it_reaches_the_archiver_the_hubs_api_and_s3_and_no_more(docker_engine, 
     assert inside(docker_engine, alice, "python", "-c", FETCH, f"http://{gateway}:{here.port}/hub/login") == "404"
     for port in (here.settings.api.port, here.hub_port, here.proxy_api_port, *range(here.store_port, here.store_port + 9), here.store_port + 10008):
         assert inside(docker_engine, alice, "python", "-c", KNOCK, gateway, str(port)) == "", port
+
+
+@pytest.fixture
+def metadata():
+    """A cloud's metadata service on this machine, and a port of the machine that is nobody's to reach; what answers here."""
+    with addresses():
+        subprocess.run(["ip", "addr", "add", "169.254.169.254/32", "dev", "lo"], check=True)
+        try:
+            with ThreadingHTTPServer(("0.0.0.0", 0), SimpleHTTPRequestHandler) as server:
+                Thread(target=server.serve_forever, daemon=True).start()
+                yield server.server_port
+                server.shutdown()
+        finally:
+            subprocess.run(["ip", "addr", "del", "169.254.169.254/32", "dev", "lo"], check=True)
+
+
+def test_it_reaches_neither_the_metadata_nor_another_port_of_this_machine(docker_engine, alice, here, metadata):
+    for address in ("169.254.169.254", here.notebook_host):
+        with socket.create_connection((address, metadata), 3):
+            pass  # control: from here it is reached
+        assert inside(docker_engine, alice, "python", "-c", KNOCK, address, str(metadata)) == "", address
+    assert inside(docker_engine, alice, "python", "-c", KNOCK, here.notebook_host, str(here.port)) == "open"
+
+
+def test_its_s3_profile_reads(docker_engine, alice):
+    assert inside(docker_engine, alice, "python", "-c", READ_BY_S3) == b"\x89HDF\r\n\x1a\n".hex()
+
+
+def test_rules_that_somebody_takes_away_stand_again(containers, docker_engine, alice, here, metadata):
+    def reached() -> bool:
+        return inside(docker_engine, alice, "python", "-c", KNOCK, here.notebook_host, str(metadata)) == "open"
+
+    assert not reached()
+    for chain in (f"NEVE-{here.id}-IN", f"NEVE-{here.id}-FWD"):
+        subprocess.run(["iptables", "-F", chain], check=True)
+    wait_until(lambda: "put up anew" in containers.running.process.output(), BACK_WITHIN_S, "the word of it")
+    assert not reached()
 
 
 def test_it_does_not_reach_another_notebook(containers, docker_engine, alice, here):
