@@ -7,22 +7,25 @@ sees its own home, its user's /data and nothing else of this machine; a local pr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from dockerspawner import DockerSpawner
-from jupyterhub.spawner import SimpleLocalProcessSpawner
+from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 from traitlets import default
 
-from neve_hub import mounts, oidc
+from neve_hub import mounts, oidc, starting
 from neve_hub.instance import LABEL, MARK, Instance, current
 from neve_hub.names import safe_name
 
 _TREE_S = 15.0
 _LOOK_S = 20  # how often a running notebook is looked at, and its user's projects
+_ANSWERS_S = 90.0  # with the tree's time below start_timeout, whose message says nothing
 
 
 class _Notebook:
@@ -97,7 +100,38 @@ class ContainerSpawner(_Notebook, DockerSpawner):
             # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
             self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
         self.extra_create_kwargs = {"labels": {LABEL: here.id}}
-        return await super().start()
+        return await self._come_up(super().start())
+
+    async def _come_up(self, started: Awaitable[tuple[str, int]]) -> tuple[str, int]:
+        """Its address, once something answers there. Raises `SpawnException`; the hub stops what runs then, and never what has ended."""
+        try:
+            return await self._answering(*await started)
+        except starting.ENGINE_ERRORS as error:
+            failure = starting.not_made(error, self.image)
+        except SpawnException as error:
+            failure = error
+        if self.object_id:
+            with contextlib.suppress(*starting.ENGINE_ERRORS):  # the next start removes it
+                await self.remove_object()
+        raise failure
+
+    async def _answering(self, ip: str, port: int) -> tuple[str, int]:
+        deadline = time.monotonic() + _ANSWERS_S
+        while True:
+            container = await self.get_object()
+            if container is None or not container["State"]["Running"]:
+                raise starting.ended(container and container["State"], await self._last_words(), self.here.settings.hub.memory_limit)
+            if await _answers(ip, port):
+                return ip, port
+            if time.monotonic() > deadline:
+                raise starting.silent(_ANSWERS_S, await self._last_words())
+            await asyncio.sleep(0.2)
+
+    async def _last_words(self) -> str:
+        if not self.object_id:
+            return ""
+        said: bytes = await self.docker("logs", self.object_id, tail=starting.LAST_LINES)
+        return said.decode("utf-8", "replace").replace(self.api_token, "[token]").strip()
 
     async def poll(self) -> Any:
         status = await super().poll()
@@ -107,6 +141,15 @@ class ContainerSpawner(_Notebook, DockerSpawner):
     async def stop(self, now: bool = False) -> None:
         await super().stop(now)
         mounts.release(self.here, self.user.name)
+
+
+async def _answers(ip: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), 2)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
@@ -162,6 +205,7 @@ def configure(c: Any, here: Instance) -> None:
     c.DockerSpawner.use_internal_ip = True
     c.DockerSpawner.remove = True
     c.DockerSpawner.extra_host_config = {
+        "auto_remove": False,  # the hub removes it; the engine would take its last words with it
         "security_opt": ["no-new-privileges"],
         "cap_drop": ["ALL"],
         "pids_limit": 1024,  # a fork bomb stays its owner's problem

@@ -1,0 +1,54 @@
+"""Why a notebook's container did not start: a sentence for its user, and what it said last for the hub's log.
+
+Law: what is shown names the next step and holds no traceback. It is a `SpawnException`, which the hub does not count: after
+five errors in a row it would end itself, and everybody's work with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docker.errors import APIError, DockerException, NotFound
+from jupyterhub.spawner import SpawnException
+from requests.exceptions import RequestException
+
+LAST_LINES = 20
+ENGINE_ERRORS = (DockerException, RequestException)
+_LAST = "Its last words:\n"
+_TELL = "tell an admin, who finds more in the hub's log."
+
+
+def not_made(error: Exception, image: str) -> SpawnException:
+    """The engine did not start a container of this image."""
+    said = str(error.explanation if isinstance(error, APIError) else error)
+    if isinstance(error, NotFound) and "image" in said.lower():
+        sentence = f"The notebook image {image} is not on this machine. Tell an admin: `make image` builds it, or hub.image names another."
+    elif isinstance(error, APIError):
+        sentence = f"The notebook image {image} cannot be started as a notebook. Please {_TELL}"
+    else:
+        sentence = f"The Docker engine does not answer. Try again in a minute; if it stays so, {_TELL}"
+    return _failure(sentence, "engine", f"The engine said: {said}")
+
+
+def ended(state: dict[str, Any] | None, last: str, memory: str) -> SpawnException:
+    """The container had ended before it answered: its state as the engine tells it (None: it is gone), and what it said last."""
+    code = state["ExitCode"] if state else None
+    if state and state["OOMKilled"]:
+        sentence = f"Your notebook was ended because it needed more memory than the {memory} it may use. Ask an admin for more (hub.memory_limit)."
+    elif code is None:
+        sentence = f"Your notebook's container was removed while it started. Try again; if it happens anew, {_TELL}"
+    else:
+        sentence = f"Your notebook's container ended while it started, with exit code {code}. Try again; if it happens anew, {_TELL}"
+    return _failure(sentence, "ended", _LAST + (last or "(none)"))
+
+
+def silent(seconds: float, last: str) -> SpawnException:
+    """The container runs, and nothing answers in it."""
+    sentence = f"Your notebook did not answer within {seconds:g} s. Try again; if it happens anew, {_TELL}"
+    return _failure(sentence, "silent", _LAST + (last or "(none)"))
+
+
+def _failure(sentence: str, reason: str, details: str) -> SpawnException:
+    failure = SpawnException(sentence, reason=reason, log_message=f"{sentence} {details}", status_code=503)
+    failure.jupyterhub_message = sentence  # what its pages show
+    return failure
