@@ -8,6 +8,7 @@
 | `store`            | session | SeaweedFS: endpoint, keys, `buckets()` makes versioned ones                     | store        |
 | `bench`            | test    | an archive on `store` with a clock that the test turns                          | archive      |
 | `bench_on`         | test    | the same with other tier settings                                               | archive      |
+| `quick_clients`    | module  | S3 clients that ask again at once                                               | archive      |
 | `faulty`           | module  | a proxy before a store: seeded faults, an account of what crossed it            | faulty       |
 | `own_store`        | module  | a store that a test may freeze, kill and start again                            | own_store    |
 | `site`             | module  | API and pages over a filled archive; the hub is a table of tokens                | site         |

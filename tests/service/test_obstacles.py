@@ -112,6 +112,7 @@ def test_requests_that_are_put_off_write_once_a_minute(full: Door):
     assert (later.since, later.seen_at) == (first.since, full.bench.now.isoformat())
 
 
+@pytest.mark.usefixtures("quick_clients")
 def test_a_store_that_is_away_is_told_when_it_is_so_at_two_looks(full: Door):
     who, there = Who(), full.bench.archive
     nowhere = there.settings.model_copy(update={"store": there.settings.store.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})})

@@ -390,6 +390,7 @@ def test_too_large_and_no_room_and_files_come_first(doors):
     assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 2
 
 
+@pytest.mark.usefixtures("quick_clients")
 def test_a_store_that_is_away_is_waited_for(door: Door):
     client = door.client()
     dataset = opened(client)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from botocore.retries.standard import ExponentialBackoff
 from fixtures.archive import Bench, settings_toml
 from fixtures.faulty import Fault, FaultyStore, Rule
 from fixtures.glacier import Glacier
@@ -107,14 +106,6 @@ class Life:
             found = wrong(self.bench, self.files, dict.fromkeys(self.files, tiers), () if last else self.deceived)
         for name, lines in found.items():
             self.problems[name] += [f"{stage}: {line}" for line in lines]
-
-
-@pytest.fixture(scope="module")
-def quick_clients() -> Iterator[None]:
-    """S3 clients that ask again at once: the seconds that they wait are no concern of ours."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.005)
-        yield
 
 
 @pytest.fixture(scope="module")

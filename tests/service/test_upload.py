@@ -383,6 +383,7 @@ def state_of(door: Door, dataset: int) -> tuple[DatasetState, bool]:
     return found.state, found.closing_at is not None
 
 
+@pytest.mark.usefixtures("quick_clients")
 def test_a_store_that_is_away_while_it_is_proven_is_waited_for(door: Door):
     client = door.client()
     dataset = opened(client)
