@@ -16,6 +16,7 @@ from archiver.api.access import Admin, Here
 from archiver.api.models import Asked, Time
 from archiver.api.problems import declared
 from archiver.api.routes import ALWAYS
+from archiver.archive import Archive
 from archiver.errors import WrongPolicy, WrongSetting
 
 api = APIRouter(prefix="/api/v1", tags=["plan"], responses=declared(*ALWAYS))
@@ -170,11 +171,15 @@ class Simulation(BaseModel):
 
 async def _policy(request: Request) -> Mapping[str, Any]:
     """The policy that was sent: JSON, or the text of a TOML file."""
-    body = await request.body()
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
+    return read_policy(await request.body(), as_json=kind == "application/json")
+
+
+def read_policy(said: bytes | str, *, as_json: bool = False) -> Mapping[str, Any]:
+    """A policy as somebody wrote it. Raises `WrongPolicy`."""
     next_step = "Send [policy], [tiers.*] or [[rules]] as TOML, or the same as a JSON object."
     try:
-        kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
-        found = json.loads(body) if kind == "application/json" else tomllib.loads(body.decode("utf-8"))
+        found = json.loads(said) if as_json else tomllib.loads(said if isinstance(said, str) else said.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise WrongPolicy(f"The policy cannot be read: {error}.", next_step) from None
     if not isinstance(found, dict):
@@ -207,7 +212,12 @@ def what_would_happen(
     change: Annotated[Mapping[str, Any], Depends(_policy)],
 ) -> dict[str, Any]:
     """What another policy would do, compared with the present one. Nothing is changed. Scope `custom:archiver:admin`."""
+    return simulated(archive, change, asked.days)
+
+
+def simulated(archive: Archive, change: Mapping[str, Any], days: int) -> dict[str, Any]:
+    """What this change would do within some days. Raises `WrongPolicy`."""
     try:
-        return simulation.simulate(archive, change, days=asked.days)
+        return simulation.simulate(archive, change, days=days)
     except WrongSetting as error:
         raise WrongPolicy(error.detail, error.next_step) from None

@@ -238,6 +238,11 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
         page.goto(f"{lab.url}/admin/{path}")
         page.get_by_role("heading", level=1).wait_for()
         look(page, path, found, wide)
+    page.goto(f"{lab.url}/admin/plan")
+    page.get_by_role("textbox", name="Jours dans hot").fill("0")
+    page.get_by_role("button", name="Essayer").click()
+    page.get_by_role("heading", name="Ce que cela ferait").wait_for()
+    look(page, "a policy that is tried", found, wide)
     for path, link in (
         ("restores", "Annuler la restauration de saxs/run2"),
         ("holds", "Terminer le maintien de saxs/run1"),

@@ -151,3 +151,15 @@ def test_who_did_what_is_found_and_a_files_receipt_shown(root, lab: Door):
         root.get_by_role("link", name="Keep it as JSON").click()
     kept = json.loads(coming.value.path().read_text("utf-8"))
     assert kept["file"]["sha256"] == hashlib.sha256(b"snow").hexdigest()
+
+
+def test_another_policy_is_tried(root, lab: Door):
+    lab.bench.turn(days=30)
+    root.get_by_role("link", name="Plan").click()
+    root.get_by_role("heading", name="The next seven days").wait_for()
+    root.get_by_role("textbox", name="Days in hot").fill("20")
+    root.get_by_role("button", name="Try it").click()
+    root.get_by_role("status").filter(has_text="1 dataset (3.0 kB) would leave fast storage sooner, 0 (0 B) later.").wait_for()
+    result = root.get_by_role("region", name="What that would do")
+    assert "2026-03-31" in result.get_by_role("row", name="saxs/run1").inner_text(), "today"
+    assert lab.bench.archive.settings.tiers["hot"].keep.days == 60

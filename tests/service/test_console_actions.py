@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from fixtures.site import HOSTILE, HOSTILE_FILE, words_of
 from typer.testing import CliRunner
 
-from archiver import auth, hold, keys, restore
+from archiver import auth, hold, keys, restore, simulation
 from archiver.cli import cli
 from archiver.errors import HubUnavailable, NotSignedIn
 from archiver.ledger.audit import Sought
@@ -33,6 +33,7 @@ ACTIONS = {
     "reception/saxs/key": {},
     "reception/saxs/revoke": {},
     "projects": {"name": "new-one"},
+    "plan": {"tier": "hot", "days": "1"},
     "projects/snow": {"title": "x", "seen": "1", "publish": "yes", "public_after": "2020-01-01"},
 }
 FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
@@ -691,3 +692,65 @@ def test_what_stands_below_the_pages_is_for_admins_too(site, path):
     assert site.client().get(f"admin/{path}").status_code == 303
     refused = site.signed_in("alice", f"admin/{path}").page
     assert (refused.status_code, "The console is for admins." in words_of(refused)) == (403, True)
+
+
+# Plan
+
+
+def tried(root, **values) -> object:
+    """The answer to the form with the present policy, but for these values."""
+    page = root.get("admin/plan")
+    tiers = re.findall(r'name="tier" value="([^"]+)"', page.text)
+    days = dict(zip(tiers, re.findall(r'name="days" value="([^"]*)"', page.text), strict=True))
+    days |= {name: values.pop(name) for name in tiers if name in values}
+    data = {"xsrf": xsrf_of(root), "tier": list(days), "days": list(days.values()), "ahead": "30", "more": "", **values}
+    return root.post("admin/plan", data=data, headers=FORM)
+
+
+def test_another_policy_is_tried_and_nothing_is_changed(site, root, archive):
+    before = site.everything()
+    page = root.get("admin/plan")
+    assert "The next seven days" in words_of(page)
+    assert re.findall(r'name="days" value="([^"]*)"', page.text) == ["60", "730", ""]
+    same = tried(root)
+    assert (same.status_code, "0 datasets (0 B) would leave fast storage sooner, 0 (0 B) later." in words_of(same)) == (200, True)
+    shorter = tried(root, hot="20")
+    said = simulation.simulate(archive, {"tiers": {"hot": {"keep": "P20D"}}}, days=30)
+    sooner = said["leave_hot_sooner"]
+    assert sooner["datasets"] >= 4
+    assert f"{sooner['datasets']} datasets ({sooner['size_bytes'] / 1000:.1f} kB) would leave fast storage sooner" in words_of(shorter)
+    assert {one["dataset"] for one in sooner["items"]} <= set(re.findall(r'/datasets/\d+">([^<]+)</a>', html.unescape(shorter.text))) | {
+        f"saxs/{HOSTILE}"
+    }
+    assert HOSTILE not in shorter.text
+    assert "of the data would end sooner: an admin would have to release that." in words_of(shorter)
+    assert 'name="days" value="20"' in shorter.text, "what was tried stays to be changed"
+    longer = tried(root, more='[[rules]]\nproject = "snow"\nkeep = {hot = "P900D"}')
+    assert re.search(r" 0 datasets \(0 B\) would leave fast storage sooner, [1-9]\d* \(", " " + words_of(longer))
+    assert site.everything() == before
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"hot": "soon"}, "'soon' is no number of days for hot."),
+        ({"hot": "-1"}, "no number of days"),
+        ({"hot": "nan"}, "no number of days"),
+        ({"hot": "1e9"}, "no number of days"),
+        ({"ahead": "many"}, "'many' is no number of days."),
+        ({"ahead": "99999"}, "no number of days"),
+        ({"more": "[policy"}, "The policy cannot be read"),
+        ({"more": "[<b>]"}, "The policy cannot be read"),
+        ({"more": "[store]\nregion = 'x'"}, "store: it plays no part in a policy"),
+        ({"more": "[policy]\nno_such = 1"}, "no_such"),
+        ({"more": "tiers = 3", "hot": "20"}, "tiers"),
+        ({"more": "[tiers]\nhot = 3", "hot": "20"}, "hot"),
+    ],
+)
+def test_a_policy_with_an_error_is_said_and_stays_to_be_mended(site, root, values, says):
+    before = site.everything()
+    answer = tried(root, **values)
+    assert (answer.status_code, says in words_of(answer)) == (422, True), words_of(answer)[:600]
+    assert "<b>" not in answer.text
+    assert html.escape(values.get("more", ""), quote=False).strip() in html.unescape(answer.text) or html.escape(values["more"]) in answer.text
+    assert site.everything() == before

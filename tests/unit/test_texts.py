@@ -155,7 +155,7 @@ def test_each_text_is_used_and_there():
     assert used | asked <= set(texts.TEXTS)
     words = set(re.findall(r"[\"`](\w+)[\"`$]", scripts)) | {"units", "seconds", "minutes", "hours"}
     made = re.compile(
-        "(stop|away|why|tier|readable|dataset|restore|proof|waits|error|about|console|part|fine|money|group|none|done|confirm|fact|deeds)_|(remove|retry)_one$"
+        "(stop|away|why|tier|readable|dataset|restore|proof|waits|error|about|console|part|fine|money|group|none|done|confirm|fact|deeds|plan)_|(remove|retry)_one$"
     )  # names that are put together
     unused = {name for name in texts.TEXTS if name not in used | words and not made.match(name)}
     assert unused == set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from archiver.pages.console import audit, holds, overview, projects, reception, restores, transfers
+from archiver.pages.console import audit, holds, overview, plans, projects, reception, restores, transfers
 
 router = APIRouter()
-for page in (overview, restores, transfers, holds, reception, projects, audit):
+for page in (overview, restores, transfers, holds, reception, projects, audit, plans):
     router.include_router(page.router)

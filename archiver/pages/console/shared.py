@@ -31,6 +31,7 @@ PAGES: Sequence[tuple[str, str]] = (
     ("reception", "/reception"),
     ("projects", "/projects"),
     ("audit", "/audit"),
+    ("plan", "/plan"),
 )
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
