@@ -49,6 +49,7 @@ def test_restores_are_approved_denied_and_cancelled(root, lab: Door, monkeypatch
     waiting.get_by_role("row", name="alice").get_by_role("button", name="Approve the restore of saxs/run1").click()
     root.get_by_role("status").filter(has_text="Approved: saxs/run1, for alice.").wait_for()
     assert states() == [RestoreState.QUEUED, RestoreState.AWAITING_APPROVAL]
+    root.get_by_role("link", name="Restores 1 waiting for you").wait_for()
     waiting.get_by_text("Deny …").click()
     waiting.get_by_role("textbox", name="Reason, for bob").fill("alice has it")
     waiting.get_by_role("button", name="Deny", exact=True).click()

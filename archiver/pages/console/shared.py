@@ -15,11 +15,12 @@ from fastapi import Depends, Request
 from pydantic import Field
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from archiver import auth
+from archiver import auth, silence
 from archiver.api import models
 from archiver.api.problems import headers_for, public
 from archiver.errors import NotAllowed, PublicError, WrongUse
 from archiver.ledger.store import Moved
+from archiver.model import TransferState
 from archiver.pages.sessions import Told
 from archiver.pages.views import Reading, Sending, Visitor, render
 
@@ -99,16 +100,24 @@ class After(models.Asked):
 
 
 def show(request: Request, visitor: Visitor, page: str, failed: PublicError | None = None, template: str = "", **values: Any) -> HTMLResponse:
-    """A page of the console; `page` is marked in the navigation. `failed`: what was refused just now."""
+    """A page of the console; `page` is marked in the navigation, and where something waits for a person. `failed`: what was refused just now."""
     told = [visitor.session.told.pop() for _ in range(len(visitor.session.told))]
     status, headers = (200, None) if failed is None else (failed.status, headers_for(failed, failed))
     paths = dict(PAGES)
+    archive = request.app.state.archive
+    with archive.ledger.read() as tx:
+        waiting = {
+            "restores": len(tx.undecided(None, LIMIT)),
+            "transfers": tx.count_transfers(TransferState.QUARANTINED),
+            "reception": len(silence.silent(tx, archive.settings.reception)),
+        }
     shared = {
         "visitor": visitor,
         "pages": PAGES,
         "page": page,
         "here": f"{request.app.state.root}/admin{paths[page]}",
         "told": told,
+        "waiting": waiting,
         "failed": failed,
     }
     return render(request, template or f"console_{page}.html", status, headers, **shared, **values)

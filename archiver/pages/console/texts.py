@@ -13,6 +13,7 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "console_audit": ("Audit", "Audit"),
     "console_plan": ("Plan", "Plan"),
     # shared
+    "wait_for_you": ("waiting for you", "en attente de vous"),
     "change": ("Change", "Modifier"),
     "done_changed": ("Saved: {name}.", "Enregistré : {name}."),
     "what_to_do": ("What to do", "Que faire"),
