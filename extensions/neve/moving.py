@@ -7,7 +7,6 @@ leaves the source as it was, and takes its copy back.
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 from collections.abc import Callable, Iterable
 from io import BufferedReader
@@ -86,10 +85,7 @@ def transfer(source: Files, old: str, target: Files, new: str, *, move: bool) ->
         if not same or before != [source.lstat(old + entry) for entry in files]:
             raise HTTPError(409, f"“{old}” changed while it was copied. Nothing was moved or copied; try again.")  # noqa: TRY301 - taken back below
     except BaseException:
-        try:
-            target.remove(new, done)
-        except Exception:
-            logging.getLogger(__name__).exception("neve: the copy “%s” could not be taken back; “%s” is as it was", new, old)
+        target.remove(new, done)
         raise
     if move:
         try:

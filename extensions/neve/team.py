@@ -68,18 +68,13 @@ class TeamFiles(GenericFS):  # type: ignore[misc]
         head = self.head(path)
         return {"ST_MTIME": head["LastModified"], "SIZE": head["ContentLength"]} if head else {"ST_MTIME": None, "SIZE": 0}
 
-    def entries(self, path: str) -> tuple[list[str], list[Any]]:
-        """Names of the folders in a folder, and its objects."""
-        prefix = f"{self.key(path)}/" if path else self.key("")
-        pages = list(self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"))
-        folders = [item["Prefix"].removeprefix(prefix).rstrip("/") for page in pages for item in page.get("CommonPrefixes", [])]
-        return folders, [item for page in pages for item in page.get("Contents", []) if item["Key"] != prefix]
+    def pages(self, prefix: str, **more: Any) -> Any:
+        return self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **more)
 
     def tree(self, path: str) -> list[str]:
         """Everything at and below a path, by what follows it: "" the file itself, "/a/b" a file below, "/a/" a folder that may be empty."""
         prefix = self.key(path)
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{prefix}/")
-        below = [item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents", [])]
+        below = [item["Key"].removeprefix(prefix) for page in self.pages(f"{prefix}/") for item in page.get("Contents", [])]
         folders_as_such = [key.removesuffix(KEEP) if key.endswith(f"/{KEEP}") else key for key in below]
         return [*([""] if self.isfile(path) else []), *dict.fromkeys(folders_as_such)]
 
@@ -163,16 +158,18 @@ class TeamNotebooks(GenericContentsManager):  # type: ignore[misc]
 
     def _directory_model_from_path(self, path: str, content: bool = False) -> dict[str, Any]:
         model: dict[str, Any] = base_directory_model(path)
-        if content:
-            above = f"{path}/" if path else ""
-            folders, objects = self.fs.entries(path)
-            model |= {"format": "json", "content": [base_directory_model(above + name) for name in folders if named(name)]}
-            for item in objects:
+        if not content:
+            return model
+        model |= {"format": "json", "content": []}
+        above = f"{path}/" if path else ""
+        for page in self.fs.pages(self.fs.key(path).rstrip("/") + "/", Delimiter="/"):
+            for item in page.get("CommonPrefixes", []):
+                model["content"].append(base_directory_model(above + item["Prefix"].split("/")[-2]))
+            for item in page.get("Contents", []):
                 name = item["Key"].rpartition("/")[2]
-                kind = "notebook" if name.endswith(".ipynb") else "file"
-                seen = {"type": kind, "size": item["Size"], "created": item["LastModified"], "last_modified": item["LastModified"]}
-                if named(name) and name != KEEP:
-                    model["content"].append(base_model(above + name) | seen)
+                seen = {"type": "notebook" if name.endswith(".ipynb") else "file", "size": item["Size"]}
+                model["content"].append(base_model(above + name) | seen | {"created": item["LastModified"], "last_modified": item["LastModified"]})
+        model["content"] = [item for item in model["content"] if named(item["path"]) and item["name"] != KEEP]
         return model
 
     def save(self, model: dict[str, Any], path: str) -> dict[str, Any]:
