@@ -96,10 +96,9 @@ class Contents(AsyncLargeFileManager):
         if self._own or parts[:1] != [TEAM]:
             return None
         await self._ask()
-        if self._me is None or (self._refusal and not isinstance(self._refusal, errors.ServiceUnavailable)):
-            assert self._refusal, "nothing is known only as long as the archiver refuses"
+        if self._refusal and not (self._me and isinstance(self._refusal, errors.ServiceUnavailable)):
             raise _refused(self._refusal)
-        if not self._me.team_notebooks:
+        if self._me is None or not self._me.team_notebooks:
             return None
         if len(parts) == 1:
             return Place()
@@ -107,7 +106,7 @@ class Contents(AsyncLargeFileManager):
         if project not in self._me.projects:
             raise HTTPError(403, f"There is no project “{project}” among yours. Its admins can make you a member; then open your server anew.")
         if project not in self._projects:
-            self._projects[project] = await self.wait(self._connected, project)
+            self._projects[project] = await self.wait(_connected, self._client, project, self.log)
         return Place(project, "/".join(parts[2:]), self._projects[project])
 
     async def _ask(self) -> None:
@@ -122,12 +121,6 @@ class Contents(AsyncLargeFileManager):
                 self._refusal = error
                 self.log.warning("neve: team notebooks: %s", error)
             self._ask_at = time.monotonic() + ASK_AGAIN_S
-
-    def _connected(self, project: str) -> TeamNotebooks:
-        from neve.team import TeamNotebooks  # noqa: PLC0415 - boto3 and s3contents take seconds, and only members need them
-
-        assert self._client is not None, "membership is known from it"
-        return TeamNotebooks(self._client, project, log=self.log)
 
     async def wait(self, do: Callable[..., T], *args: Any, **options: Any) -> T:
         """What a thread does, its errors as sentences."""
@@ -360,6 +353,12 @@ class Download(AuthenticatedFileHandler):
             while include_body and (piece := await asyncio.to_thread(body.read, 1 << 20)):
                 self.write(piece)
                 await self.flush()
+
+
+def _connected(client: Client, project: str, log: Any) -> TeamNotebooks:
+    from neve.team import TeamNotebooks  # noqa: PLC0415 - boto3 and s3contents take seconds, and only members need them
+
+    return TeamNotebooks(client, project, log=log)
 
 
 def _folder(path: str) -> Model:

@@ -72,6 +72,15 @@ def test_it_sees_its_own_projects_read_only(docker_engine, alice):
     assert inside(docker_engine, alice, "sh", "-c", "echo kept > ~/kept && cat ~/kept") == "kept"
 
 
+def test_its_file_browser_shows_team_notebooks(containers, alice):
+    with containers.api("alice") as api:
+        place = f"{containers.url}/user/alice/api/contents/team"
+        assert {item["name"] for item in api.get(place).json()["content"]} == {"alpine-ice", "snow-physics"}
+        assert api.put(f"{place}/alpine-ice/x.txt", json={"type": "file", "format": "text", "content": "x"}).status_code == 201
+        assert api.get(f"{place}/alpine-ice/x.txt").json()["content"] == "x"
+        assert api.delete(f"{place}/alpine-ice/x.txt").status_code == 204
+
+
 def test_it_reaches_the_archiver_the_hubs_api_and_s3_and_no_more(docker_engine, alice, here):
     gateway = here.notebook_host
     assert inside(docker_engine, alice, "python", "-c", FETCH, f"http://{gateway}:{here.port}/services/archiver/api/v1/me") == "200"
