@@ -54,6 +54,16 @@ def test_who_saves_second_is_told_and_chooses(page, labs, team_door):
     versions = lab.ask("GET", f"{path}/checkpoints").json()
     assert len(versions) == 4
 
+    # The colleague's is offered among the checkpoints, the newest first.
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^File$")).click()
+    page.locator(".lm-Menu-itemLabel:visible", has_text="Revert Notebook to Checkpoint").click()
+    dialog = page.locator(".jp-Dialog")
+    dialog.locator("select").select_option(index=1)
+    dialog.get_by_role("button", name="Ok").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Revert").click()
+    page.locator(".jp-Cell", has_text="'of a colleague'").wait_for()
+    assert saved() == ["'of a colleague'"]
+
 
 def test_a_big_file_goes_up_and_a_store_that_is_away_is_named(page, labs, team_door, free_port, tmp_path):
     content = secrets.token_bytes(17 << 20)  # above 15 MiB the lab sends pieces
