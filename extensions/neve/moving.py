@@ -33,10 +33,7 @@ class HomeFiles:
             entry = "" if place == top else f"/{place.relative_to(top).as_posix()}"
             if place.is_symlink() or not (place.is_file() or place.is_dir()):
                 raise HTTPError(400, f"“{path}{entry}” is a link or a device, which team notebooks cannot hold. Take it out first.")
-            if place.is_file():
-                found.append(entry)
-            elif not any(place.iterdir()):
-                found.append(f"{entry}/")
+            found.append(entry if place.is_file() else f"{entry}/")  # each folder, so that it stays when its last file goes
         return found
 
     def lstat(self, path: str) -> dict[str, Any]:

@@ -97,19 +97,21 @@ def test_folders_go_across_whole_and_back(lab, team_door):
     (work / "a" / "data+1.bin").write_bytes(bytes(range(256)))
     assert lab.move("my work é", "team/snow/ours").status_code == 200
     assert not work.exists()
-    assert team_door.objects("snow") == {
-        "snow/ours/.git/HEAD": b"ref",
-        "snow/ours/a/data+1.bin": bytes(range(256)),
-        "snow/ours/a/empty/.s3keep": b"",
-    }
+    folders = {f"snow/ours{folder}/.s3keep": b"" for folder in ("", "/.git", "/a", "/a/empty")}
+    assert team_door.objects("snow") == {**folders, "snow/ours/.git/HEAD": b"ref", "snow/ours/a/data+1.bin": bytes(range(256))}
     assert lab.names("team/snow/ours") == {"a"} and lab.names("team/snow/ours/a") == {"data+1.bin", "empty"}
     assert lab.move("team/snow/ours", "team/ice-cores/theirs").status_code == 200
-    assert team_door.objects("snow") == {} and len(team_door.objects("ice-cores")) == 3
+    assert team_door.objects("snow") == {} and len(team_door.objects("ice-cores")) == 6
     assert lab.move("team/ice-cores/theirs", "team/ice-cores/theirs/in itself").status_code == 400
     assert lab.move("team/ice-cores/theirs", "team/ice-cores/renamed").status_code == 200
+    assert lab.ask("DELETE", "team/ice-cores/renamed/a/empty").status_code == 204
+    assert lab.names("team/ice-cores/renamed/a") == {"data+1.bin"}
+    assert lab.ask("POST", "team/ice-cores/renamed", {"copy_from": "team/ice-cores/renamed/a"}).json()["path"] == "team/ice-cores/renamed/a-Copy1"
+    assert lab.ask("DELETE", "team/ice-cores/renamed/a-Copy1/data+1.bin").status_code == 204
+    assert lab.names("team/ice-cores/renamed") == {"a", "a-Copy1"}, "a folder stays when its last file goes"
     assert lab.move("team/ice-cores/renamed", "back").status_code == 200
     assert team_door.objects("ice-cores") == {}
-    assert (lab.home / "back" / "a" / "data+1.bin").read_bytes() == bytes(range(256)) and (lab.home / "back" / "a" / "empty").is_dir()
+    assert (lab.home / "back" / "a" / "data+1.bin").read_bytes() == bytes(range(256)) and (lab.home / "back" / "a-Copy1").is_dir()
     assert (lab.home / "back" / ".git" / "HEAD").read_text() == "ref"
 
 
