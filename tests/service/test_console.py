@@ -48,7 +48,7 @@ def test_the_overview_tells_capacity_cost_promises_and_health(site, root, monkey
         said = " ".join(re.sub(r"<[^>]+>", " ", card).split())
         assert f"Objects {objects} Datasets read from here" in said
         assert f"Size {size / 1000:.1f} kB" in said
-        assert f"A month costs unknown ({tier} storage_gb_month)" in said, "never nothing"
+        assert f"A month costs unknown (the settings have no price for: {tier} storage_gb_month)" in said, "never nothing"
         assert '<path class="line" d="M0.0 ' in card
     shown = words_of(root.page)
     assert "A month of storage in all tiers costs: unknown" in shown
@@ -61,7 +61,7 @@ def test_the_overview_tells_capacity_cost_promises_and_health(site, root, monkey
     cost = held["deep"][1] / 10**9 * 1000
     assert f"A month costs {cost:.2f} EUR" in words_of(priced)
     lacks = "archive storage_gb_month, hot storage_gb_month"
-    assert f"A month of storage in all tiers costs: at least {cost:.2f} EUR (unknown: {lacks})" in words_of(priced)
+    assert f"A month of storage in all tiers costs: at least {cost:.2f} EUR (the settings have no price for: {lacks})" in words_of(priced)
 
 
 def test_what_is_ill_says_why_to_admins(site, root, monkeypatch):

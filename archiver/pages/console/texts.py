@@ -276,7 +276,7 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "missed": ("Missed", "Manquées"),
     "median": ("Half are back within", "La moitié revient en"),
     "p90": ("Nine of ten within", "Neuf sur dix en"),
-    "money_at_least": ("at least {sum} (unknown: {lacks})", "au moins {sum} (inconnu : {lacks})"),
-    "money_unknown": ("unknown ({lacks})", "inconnu ({lacks})"),
+    "money_at_least": ("at least {sum} (the settings have no price for: {lacks})", "au moins {sum} (les réglages n’ont pas de prix pour : {lacks})"),
+    "money_unknown": ("unknown (the settings have no price for: {lacks})", "inconnu (les réglages n’ont pas de prix pour : {lacks})"),
     "money_under": ("under {sum}", "moins de {sum}"),
 }

@@ -1,0 +1,54 @@
+"""The operator's guide, walked through in a whole instance with demo data; its pictures are taken here (NEVE_TEST_PICTURES=images/pictures keeps them)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fixtures.chromium import log_in, take_picture
+from fixtures.processes import wait_until
+from hub.people import Hub
+
+pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.fuse]
+
+TIERS_WITHIN_S = 180
+# What each page shows of the demo, which is nowhere else on it.
+PAGES = {
+    "overview": r"hot .*archive .*deep ",
+    "restores": r"Waiting for your yes or no",
+    "transfers": r"None was given up",
+    "holds": r"for the paper",
+    "reception": r"X-ray scattering camera",
+    "projects": r"Metamorphism of the seasonal snowpack",
+    "plan": r"next seven days|Next seven days|The next",
+    "audit": r"hold\.placed",
+}
+
+
+@pytest.fixture(scope="module")
+def lived_in(instance):
+    """The worker has laid the demo's data into all tiers, and alice holds a dataset."""
+    with Hub(instance).api("alice") as api:
+        base = f"{instance.url}/services/archiver/api/v1"
+
+        def found(tier: str) -> list[dict[str, object]]:
+            return api.get(f"{base}/datasets", params={"tier": tier}).json()["items"]
+
+        wait_until(lambda: found("deep"), TIERS_WITHIN_S, "datasets that lie in deep only", pause_s=1)
+        until = api.get(f"{base}/datasets", params={"tier": "hot"}).json()["items"][0]
+        held = api.post(f"{base}/holds", json={"dataset": str(until["id"]), "until": "2027-06-30", "reason": "for the paper"})
+        assert held.status_code == 201, held.text
+        yield instance
+        assert api.delete(f"{base}/holds/{held.json()['id']}").is_success
+
+
+def test_each_page_of_the_console_tells_of_the_archive(page, lived_in, tmp_path):
+    log_in(page, lived_in, "admin", "/hub/login?next=%2Fhub%2Fhome")
+    page.set_viewport_size({"width": 1200, "height": 800})
+    for name, says in PAGES.items():
+        page.goto(f"{lived_in.url}/services/archiver/admin{'' if name == 'overview' else '/' + name}")
+        page.locator("h1").wait_for()
+        said = page.locator("main").inner_text()
+        assert re.search(says, said, re.DOTALL), f"{name}: {said[:800]}"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        take_picture(page, f"console-{name}", tmp_path)
