@@ -1,7 +1,7 @@
 """The hub's wiring: everything it says is computed in neve_hub or stands in neve.toml. Started by `neve-run`."""
 
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
-from neve_hub import oidc, password_page, proxy, services, spawner
+from neve_hub import idle, oidc, password_page, proxy, services, spawner
 from neve_hub.auth import PasswordAuthenticator
 from neve_hub.instance import current
 from neve_hub.passwords import Passwords
@@ -36,9 +36,10 @@ else:
 
 # What they may do
 c.JupyterHub.custom_scopes = services.SCOPES
-c.JupyterHub.load_roles = services.roles(here)
+c.JupyterHub.load_roles = services.roles(here) + idle.roles(here)
 c.JupyterHub.load_groups = services.groups(here)
-c.JupyterHub.services = services.services(here)
+c.JupyterHub.services = [*services.services(here), *idle.services(here)]
+c.JupyterHub.activity_resolution = idle.resolution_s(here)
 
 # Where they work
 spawner.configure(c, here)

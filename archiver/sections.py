@@ -355,3 +355,14 @@ class HubSettings(Section):
     reachable: list[IPv4Network] = Field(
         [], description="Private addresses or networks that containers reach all the same: a licence server, a proxy."
     )
+    cull_idle: timedelta = Field(
+        timedelta(hours=12),
+        description="A notebook's server stops when for so long nobody used it, no kernel computed and no restore was waited for; PT0S: never.",
+    )
+
+    @field_validator("cull_idle")
+    @classmethod
+    def _long_enough(cls, idle: timedelta) -> timedelta:
+        if idle and idle < timedelta(seconds=20):
+            raise ValueError("is PT0S for never, or at least PT20S: sooner nobody would know that a server is used")
+        return idle

@@ -26,7 +26,7 @@ from neve.private import write_private
 
 from archiver import config
 from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting, WrongUse
-from neve_hub import engine, firewall, first_start, mounts, oidc, processes, proxy, settings_file, store
+from neve_hub import engine, firewall, first_start, idle, mounts, oidc, processes, proxy, settings_file, store
 from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
@@ -177,13 +177,15 @@ def _programs(here: Instance, found: Found) -> list[Program]:
     ]
     if here.has_own_store:
         programs.append(Program("store", store.command(here), 100, stop_wait_s=30))
+    if idle.stops(here):
+        programs.append(Program(idle.NAME, [python, "-m", "neve_hub.idle"], 600, autostart=False))
     if found.mounts:
         programs.append(Program("mounts", [python, "-m", "neve_hub.mounts"], 300, group=False))
     return programs
 
 
 def _write_secrets(here: Instance) -> None:
-    for name in ("hub-token", "hub-crypt-key", "mounts-token"):
+    for name in ("hub-token", "hub-crypt-key", "mounts-token", idle.TOKEN):
         if not (here.secrets / name).exists():
             write_private(here.secrets / name, os.urandom(32).hex())
     if here.has_own_store:
@@ -267,6 +269,8 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     supervisor.start("worker")
     supervisor.start("reaper")
     _wait_for_page(here, supervisor)
+    if idle.stops(here):
+        supervisor.start(idle.NAME)
     if not first:
         return
     if demo != "none":

@@ -19,7 +19,7 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 from traitlets import default
 
-from neve_hub import mounts, oidc, starting
+from neve_hub import idle, mounts, oidc, starting
 from neve_hub.instance import LABEL, MARK, Instance, current
 from neve_hub.names import safe_name
 
@@ -45,6 +45,7 @@ class _Notebook:
         found = {
             "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.settings.api.prefix.rstrip('/')}",
             "NEVE_S3_URL": f"http://{here.notebook_host}:{here.s3_public_port}",
+            "JUPYTERHUB_ACTIVITY_INTERVAL": str(idle.report_s(here)),
         }
         return {**found, "NEVE_DATA": data} if here.found.mounts else found
 
