@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from archiver.api import (
+    announcement_routes,
     catalog_routes,
     download_routes,
     drill_routes,
@@ -60,6 +61,7 @@ def create_app(archive: Archive, hub: Hub, signed_in: SignedIn | None = None) ->
     app.include_router(hold_routes.api)
     app.include_router(notice_routes.api)
     app.include_router(plan_routes.api)
+    app.include_router(announcement_routes.api)
     app.include_router(drill_routes.api)
     app.include_router(erasure_routes.api)
     app.include_router(receipt_routes.api)

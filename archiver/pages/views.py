@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from archiver import auth, contents, describe, download, obstacles
+from archiver import announce, auth, contents, describe, download, obstacles
 from archiver.api import access, listing, models
 from archiver.api.access import Here, TheHub
 from archiver.api.problems import headers_for, public
@@ -134,7 +134,7 @@ def render(request: Request, template: str, status: int = 200, headers: dict[str
     visitor = values.get("visitor")
     if visitor is not None:
         with state.archive.ledger.read() as tx:
-            values["unseen"] = tx.unseen(visitor.identity.name)
+            values |= {"unseen": tx.unseen(visitor.identity.name), "announcement": announce.current(tx)}
     spoken = texts.Texts(texts.language(request.headers.get("Accept-Language")))
     html = _templates.get_template(template).render(
         t=spoken, root=state.root, mark=state.static_mark, hub_home=state.hub.home_url, settings=state.archive.settings, **values

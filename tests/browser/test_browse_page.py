@@ -13,7 +13,7 @@ from fixtures import samples
 from fixtures.door import Door, come_back, sign_in
 from fixtures.site import ALL
 
-from archiver import app, auth, hold, restore
+from archiver import announce, app, auth, hold, restore
 from archiver.model import TransferState
 from archiver.pages.console import shared
 
@@ -230,6 +230,7 @@ def test_axe_finds_nothing_serious_on_any_page(browser, lab: Door, monkeypatch):
     context = browser.new_context(locale="fr-FR")
     page = context.new_page()
     sign_in(page, lab, "root", scopes=[*ALL, auth.ADMIN], path="admin")
+    announce.make(lab.bench.archive, "root", "Le stockage se repose vendredi.", hold.end_of("2026-03-06"))
     for _, path in shared.PAGES:
         page.goto(f"{lab.url}/admin{path}")
         page.get_by_role("heading", level=1).wait_for()

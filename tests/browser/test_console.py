@@ -164,3 +164,19 @@ def test_another_policy_is_tried(root, lab: Door):
     result = root.get_by_role("region", name="What that would do")
     assert "2026-03-31" in result.get_by_role("row", name="saxs/run1").inner_text(), "today"
     assert lab.bench.archive.settings.tiers["hot"].keep.days == 60
+
+
+def test_everybody_is_told_and_it_is_taken_back(root, lab: Door):
+    root.get_by_role("link", name="Announce").click()
+    root.get_by_role("textbox", name="What happens, and when").fill("The store rests on Friday.")
+    root.get_by_label("Until this day is over").fill("2026-03-06")
+    root.get_by_role("button", name="Announce it").click()
+    root.get_by_role("complementary", name="Announcement").filter(has_text="The store rests on Friday.").wait_for()
+    root.goto(f"{lab.url}/")
+    root.get_by_role("complementary", name="Announcement").filter(has_text="The store rests on Friday.").wait_for()
+    root.goto(f"{lab.url}/admin/announce")
+    root.get_by_role("button", name="Take it back").click()
+    root.get_by_text("Nothing is announced.").wait_for()
+    assert root.get_by_role("complementary", name="Announcement").count() == 0
+    with lab.bench.archive.ledger.read() as tx:
+        assert [(one.actor, one.kind) for one in tx.deeds(Sought(actor="root"), 9)] == [("root", "announcement.ended"), ("root", "announcement.made")]

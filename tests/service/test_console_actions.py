@@ -34,6 +34,8 @@ ACTIONS = {
     "reception/saxs/revoke": {},
     "projects": {"name": "new-one"},
     "plan": {"tier": "hot", "days": "1"},
+    "announce": {"text": "x", "until": "2026-04-01"},
+    "announce/end": {},
     "projects/snow": {"title": "x", "seen": "1", "publish": "yes", "public_after": "2020-01-01"},
 }
 FORM = {"Origin": "http://neve.test", "Sec-Fetch-Site": "same-origin"}
@@ -768,3 +770,80 @@ def test_a_policy_with_an_error_is_said_and_stays_to_be_mended(site, root, value
     assert "<b>" not in answer.text
     assert html.escape(values.get("more", ""), quote=False).strip() in html.unescape(answer.text) or html.escape(values["more"]) in answer.text
     assert site.everything() == before
+
+
+# Announce
+
+
+def announcements(archive) -> list[tuple[str, str]]:
+    with archive.ledger.read() as tx:
+        return [(one.actor, one.kind) for one in tx.deeds(Sought(kind="announcement."), 50)]
+
+
+def told_to(site, name: str, path: str = "list") -> str | None:
+    """What stands at the top of somebody's page."""
+    found = re.search(r'<aside class="announcement"[^>]*><div class="inner">(.*?)</div>', site.signed_in(name, path).page.text)
+    return found and html.unescape(found[1])
+
+
+def test_everybody_is_told_until_it_is_over_or_taken_back(site, root, archive):
+    assert told_to(site, "alice") is None
+    page = root.get("admin/announce")
+    assert "Nothing is announced." in words_of(page)
+    text = "The store rests <b>on Friday</b>, 8 to 10."
+    assert root.form(page, "/admin/announce", text=f"  {text}\n", until="2026-03-06").status_code == 303
+    after = root.get("admin/announce")
+    assert "Announced." in words_of(after)
+    assert "by root on 2026-03-01 14:00 UTC, until 2026-03-06 23:59 UTC" in words_of(after)
+    assert "<b>on Friday" not in after.text
+    assert {told_to(site, who, path) for who in ("alice", "bob") for path in ("list", "", "me")} == {text}
+    assert site.as_("alice").json("announcements")["items"] == [
+        {"text": text, "until": "2026-03-06T23:59:59Z", "user": "root", "made_at": "2026-03-01T14:00:00Z"}
+    ]
+    assert root.form(after, "/admin/announce", text="It is over.", until="2026-03-02").status_code == 303
+    assert told_to(site, "alice") == "It is over.", "one at a time"
+    assert root.form(root.get("admin/announce"), "/announce/end").status_code == 303
+    assert "Taken back." in words_of(root.get("admin/announce"))
+    assert told_to(site, "alice") is None
+    again = root.form(after, "/announce/end")
+    assert (again.status_code, "Nothing is announced. Nothing has to be done." in words_of(again)) == (409, True)
+    assert announcements(archive) == [("root", "announcement.ended"), ("root", "announcement.made"), ("root", "announcement.made")]
+    root.form(after, "/admin/announce", text="Soon over.", until="2026-03-01")
+    before = site.bench.now
+    site.bench.now = before.replace(day=2, hour=0)
+    try:
+        assert told_to(site, "alice") is None, "its day is over"
+    finally:
+        site.bench.now = before
+    root.form(root.get("admin/announce"), "/announce/end")
+
+
+@pytest.mark.parametrize(
+    ("text", "until"),
+    [
+        ("", "2026-03-06"),
+        (" ", "2026-03-06"),
+        ("x" * 501, "2026-03-06"),
+        ("a\0b", "2026-03-06"),
+        ("x", ""),
+        ("x", "<b>"),
+        ("x", "2026-02-28"),
+        ("x", "2028-01-01"),
+    ],
+)
+def test_an_announcement_that_cannot_be_is_said_and_stays_to_be_mended(site, root, text, until):
+    before = site.everything()
+    answer = root.form(root.get("admin/announce"), "/admin/announce", text=text, until=until)
+    assert (answer.status_code, 'role="alert"' in answer.text, "<b>" in answer.text) == (422, True, False)
+    assert f">{text}</textarea>" in answer.text
+    assert site.everything() == before
+
+
+def test_announcements_by_api(site, archive):
+    root = site.as_("root")
+    made = root.post("api/v1/announcements", json={"text": "Hello.", "until": "2026-03-06"})
+    assert (made.status_code, made.json()["user"], told_to(site, "alice")) == (201, "root", "Hello.")
+    assert root.post("api/v1/announcements", json={"text": "", "until": "2026-03-06"}).status_code == 422
+    assert root.request("DELETE", "api/v1/announcements").status_code == 204
+    assert root.request("DELETE", "api/v1/announcements").status_code == 409
+    assert root.json("announcements") == {"items": []}

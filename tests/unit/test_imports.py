@@ -21,7 +21,7 @@ LAYERS = [
     ["names", "people", "addresses", "guards", "lease", "markers", "silence", "obstacles"],
     ["locations", "team", "manifest", "changeover", "arrivals", "keys", "facts"],
     ["bundle", "outbox", "losses", "tombstones", "contents", "incoming"],
-    ["asking", "remark", "instruments"],
+    ["asking", "remark", "instruments", "announce"],
     # the verbs: joined by the ledger's state only
     [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),

@@ -25,7 +25,7 @@ from archiver.pages.console.shared import LIMIT, Looking, show
 
 router = APIRouter()
 
-KINDS = ("restore", "hold", "transfer", "dataset", "comment", "erasure", "project", "instrument")
+KINDS = ("restore", "hold", "transfer", "dataset", "comment", "erasure", "project", "instrument", "announcement")
 """What deeds can be narrowed to; the text of each is `deeds_KIND`."""
 _FAULTS = 3
 _Path = Annotated[str, Query(min_length=1, max_length=4000)]

@@ -33,6 +33,7 @@ PAGES: Sequence[tuple[str, str]] = (
     ("projects", "/projects"),
     ("audit", "/audit"),
     ("plan", "/plan"),
+    ("announce", "/announce"),
 )
 """Name (its text is `console_NAME`) and path below `/admin` of each page, in the order of the navigation."""
 LIMIT = 50
