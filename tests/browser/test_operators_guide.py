@@ -1,4 +1,4 @@
-"""The operator's guide, walked through in a whole instance with demo data; its pictures are taken here (NEVE_TEST_PICTURES=images/pictures keeps them)."""
+"""The operator's guide, walked through in a whole instance with demo data; NEVE_TEST_PICTURES=images/pictures keeps the pictures taken here."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ PAGES = {
     "projects": r"Metamorphism of the seasonal snowpack",
     "plan": r"next seven days|Next seven days|The next",
     "audit": r"hold\.placed",
+    "announce": r"Announce",
 }
 
 

@@ -382,6 +382,18 @@ for _name in ("archiver", "hub", "proxy", "store_master", "store_volume", "store
     port_of(_name)
 
 
+def beside(name: str) -> None:
+    def ask(facts: Facts) -> bool:
+        return knocks(facts[name], 8080)
+
+    ask.__name__ = f"knock_at_{name}"
+    probe("network", name.replace("_", " "), "host")(ask)
+
+
+for _name in ("metadata_address", "private_network", "neighbour"):
+    beside(_name)
+
+
 @probe("files", "host", "host")
 def the_hubs_database(facts: Facts) -> bool:
     return Path(facts["home"], "hub", "jupyterhub.sqlite").exists()

@@ -19,6 +19,7 @@ import pytest
 from fixtures.processes import wait_until
 from hub import hostile
 from hub.people import Hub, spawn, stop
+from hub.test_firewall import FAR, METADATA, PRIVATE, neighbour
 from neve_hub.instance import Instance
 
 from archiver.config import load
@@ -113,6 +114,9 @@ class Stage:
             "hold": hold["id"],
             "open": coming["id"],
             "day": DAY,
+            "metadata_address": METADATA,
+            "private_network": PRIVATE,
+            "neighbour": FAR,
         }
 
     def in_container(self, user: str, probes: list[str], facts: hostile.Facts) -> dict[str, Any]:
@@ -134,12 +138,13 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(containers, docker_engine):
+def stage(containers, docker_engine, tmp_path_factory):
     made = Stage(containers, docker_engine)
     for user in ("alice", "bob"):
         spawn(made.apis[user], user)
     made.engine.docker("exec", made.container("alice"), "sh", "-c", "echo mine > ~/own.txt")
-    yield made
+    with neighbour(f"nv{made.here.id[:6]}", tmp_path_factory.mktemp("beside")):
+        yield made
     for user in ("alice", "bob"):
         stop(made.apis[user], user)
     for opened in (*made.apis.values(), *made.archivers.values()):
