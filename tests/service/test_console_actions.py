@@ -504,7 +504,7 @@ def people(monkeypatch):
                 raise groups[project]
             return groups.get(project, set())
 
-    monkeypatch.setattr("archiver.pages.console.projects.HubPeople", Hub)
+    monkeypatch.setattr("archiver.pages.console.project.HubPeople", Hub)
     return groups
 
 

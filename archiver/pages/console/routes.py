@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from archiver.pages.console import announcing, audit, holds, overview, plans, projects, reception, restores, transfers
+from archiver.pages.console import announcing, audit, holds, overview, plans, project, projects, reception, restores, transfers
 
 router = APIRouter()
-for page in (overview, restores, transfers, holds, reception, projects, audit, plans, announcing):
+for page in (overview, restores, transfers, holds, reception, projects, project, audit, plans, announcing):
     router.include_router(page.router)
