@@ -35,6 +35,10 @@ def root(page, lab: Door):
     assert faults == []
 
 
+def open_page(root, name: str) -> None:
+    root.get_by_role("navigation", name="Console").get_by_role("link", name=name).click()
+
+
 def test_restores_are_approved_denied_and_cancelled(root, lab: Door, monkeypatch):
     monkeypatch.setitem(lab.bench.archive.settings.policy.__dict__, "approval_above_bytes", 1)  # settings are frozen
     ledger = lab.bench.archive.ledger
@@ -44,7 +48,7 @@ def test_restores_are_approved_denied_and_cancelled(root, lab: Door, monkeypatch
         with ledger.read() as tx:
             return [tx.restore(one.id).state for one in asked]
 
-    root.get_by_role("link", name="Restores").click()
+    open_page(root, "Restores")
     waiting = root.get_by_role("region", name="Waiting for your yes or no")
     waiting.get_by_role("row", name="alice").get_by_role("button", name="Approve the restore of saxs/run1").click()
     root.get_by_role("status").filter(has_text="Approved: saxs/run1, for alice.").wait_for()
@@ -67,7 +71,7 @@ def test_a_copy_that_was_given_up_is_tried_again(root, lab: Door):
         sick = tx.plan_transfer(tx.objects(1)[0], "deep-2")
         for state in (TransferState.FAILED, TransferState.QUARANTINED):
             tx.change("transfer", tx.transfer(sick), state, error="the store was away")
-    root.get_by_role("link", name="Transfers").click()
+    open_page(root, "Transfers")
     row = root.get_by_role("row", name="the store was away")
     row.get_by_role("button", name="Try again: saxs/run1 in deep-2").click()
     root.get_by_role("status").filter(has_text="1 copy is tried again.").wait_for()
@@ -79,7 +83,7 @@ def test_a_copy_that_was_given_up_is_tried_again(root, lab: Door):
 
 def test_a_hold_is_ended_after_its_numbers_were_shown(root, lab: Door):
     held = hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"])
-    root.get_by_role("link", name="Holds").click()
+    open_page(root, "Holds")
     root.get_by_role("link", name="End the hold on saxs/run1").click()
     root.get_by_text("3.0 kB in 2 files").wait_for()
     root.get_by_text("alice holds it for this reason: for the paper").wait_for()
@@ -92,7 +96,7 @@ def test_a_hold_is_ended_after_its_numbers_were_shown(root, lab: Door):
 
 
 def test_an_instrument_is_added_with_a_key_and_loses_it(root, lab: Door):
-    root.get_by_role("link", name="Reception").click()
+    open_page(root, "Reception")
     form = root.get_by_role("region", name="Add an instrument")
     form.get_by_role("textbox", name="Short name").fill("tem-1")
     form.get_by_role("textbox", name="What people read").fill("Electron microscope")
@@ -116,7 +120,7 @@ def test_an_instrument_is_added_with_a_key_and_loses_it(root, lab: Door):
 
 
 def test_a_project_is_edited_and_made_public_after_a_question(root, lab: Door):
-    root.get_by_role("link", name="Projects").click()
+    open_page(root, "Projects")
     root.get_by_role("link", name="snow", exact=True).click()
     root.get_by_role("textbox", name="Led by").fill("A. Lovelace")
     root.get_by_role("textbox", name="May hold").fill("2 TB")
@@ -134,7 +138,7 @@ def test_a_project_is_edited_and_made_public_after_a_question(root, lab: Door):
 def test_who_did_what_is_found_and_a_files_receipt_shown(root, lab: Door):
     held = hold.request(lab.bench.archive, "alice", "saxs/run1", hold.end_of("2026-09-01"), "for the paper", None, ["snow"])
     hold.end(lab.bench.archive, "bob", held.id, None, admin=True)
-    root.get_by_role("link", name="Audit").click()
+    open_page(root, "Audit")
     root.get_by_role("row", name="alice").filter(has_text="hold.placed").wait_for()
     root.get_by_role("textbox", name="Who").fill("bob")
     root.get_by_role("combobox", name="What").select_option("holds")
@@ -156,7 +160,7 @@ def test_who_did_what_is_found_and_a_files_receipt_shown(root, lab: Door):
 
 def test_another_policy_is_tried(root, lab: Door):
     lab.bench.turn(days=30)
-    root.get_by_role("link", name="Plan").click()
+    open_page(root, "Plan")
     root.get_by_role("heading", name="The next seven days").wait_for()
     root.get_by_role("textbox", name="Days in hot").fill("20")
     root.get_by_role("button", name="Try it").click()
@@ -167,7 +171,7 @@ def test_another_policy_is_tried(root, lab: Door):
 
 
 def test_everybody_is_told_and_it_is_taken_back(root, lab: Door):
-    root.get_by_role("link", name="Announce").click()
+    open_page(root, "Announce")
     root.get_by_role("textbox", name="What happens, and when").fill("The store rests on Friday.")
     root.get_by_label("Until this day is over").fill("2026-03-06")
     root.get_by_role("button", name="Announce it").click()

@@ -54,6 +54,8 @@ def test_the_overview_tells_capacity_cost_promises_and_health(site, root, monkey
     assert "A month of storage in all tiers costs: unknown" in shown
     for part in ("Ledger", "Worker", "Reaper", "Store of hot", "Store of deep", "Hub", "Drills", "Clock", "Transfers", "Recurring work"):
         assert re.search(rf"{part} (well|ill) ", shown), part
+    for page in ("transfers", "reception"):
+        assert f'<strong><a href="/services/archiver/admin/{page}">' in root.page.text, "what can be done about it"
     assert "deep 3 days 0 0 – –" in shown, "promises"
     deep = site.bench.archive.settings.tiers["deep"]
     monkeypatch.setitem(deep.__dict__, "prices", PriceSettings(storage_gb_month=1000))  # settings are frozen
