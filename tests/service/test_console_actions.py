@@ -19,6 +19,7 @@ from archiver import auth, hold, keys, restore, simulation
 from archiver.cli import cli
 from archiver.errors import HubUnavailable, NotSignedIn
 from archiver.ledger.audit import Sought
+from archiver.ledger.store import Moved
 from archiver.ledger.tables import event
 from archiver.model import RestoreState, TransferState
 
@@ -181,6 +182,21 @@ def test_an_admin_says_no_with_the_reason(root, archive, waiting):
     assert "ask for &lt;b&gt;less" in after.text
     said = last_event(archive, asked.dataset_id)
     assert (said.kind, said.actor, said.detail["error"]) == ("restore.denied", "root", "ask for <b>less</b>")
+
+
+def test_two_admins_at_the_same_moment_are_told(root, archive, waiting, monkeypatch):
+    asked = waiting("saxs/run-0")
+    page = root.get("admin/restores")
+
+    def moved(*_said):
+        raise Moved("restore is no longer awaiting_approval")
+
+    monkeypatch.setattr("archiver.restore.approve", moved)
+    answer = root.form(page, f"/restores/{asked.id}/approve")
+    assert (answer.status_code, "Somebody else changed this at the same moment." in words_of(answer)) == (409, True)
+    french = root.post(f"admin/restores/{asked.id}/approve", data={"xsrf": xsrf_of(root)}, headers={**FORM, "Accept-Language": "fr"})
+    assert "Ce n’est pas possible dans l’état présent." in words_of(french)
+    assert row(answer, f"restore-{asked.id}"), "with the list"
 
 
 def test_cancelling_asks_with_the_numbers_first(site, root, archive):
