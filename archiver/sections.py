@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 
+ProfileName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+MemoryLimit = Annotated[str, Field(pattern=r"^[1-9][0-9]*[MGT]$")]
+"""A number and M, G or T: 2^20, 2^30 or 2^40 bytes."""
+
 COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Storage classes whose objects must be recalled (`restore_object`) before they are read."""
 MAX_PARTS = 9_000
@@ -335,6 +339,16 @@ class LoginSettings(Section):
         return self
 
 
+class ProfileSettings(Section):
+    """A kind of notebook that people choose when theirs starts (with Docker); what it leaves out is as [hub] says."""
+
+    description: str = Field("", max_length=300, description="What it is for, in words for those who choose.")
+    image: str | None = Field(None, description="Notebook image; empty means hub.image.")
+    cpu_limit: float | None = Field(None, gt=0, description="CPUs it may use; empty means hub.cpu_limit.")
+    memory_limit: MemoryLimit | None = Field(None, description="Memory it may use; empty means hub.memory_limit.")
+    gpus: int = Field(0, ge=0, description="NVIDIA GPUs that it gets; the engine needs NVIDIA's container runtime.")
+
+
 class HubSettings(Section):
     """What the hub loads: login, spawner, mounts."""
 
@@ -345,7 +359,10 @@ class HubSettings(Section):
     mounts_profile: str = Field("mounts", description="Profile in store.credentials_file of the read-only host identity that mounts hot.")
     public_mounts: int = Field(100, ge=0, description="How many public projects, latest first, stand in everybody's /data: a process of s3fs each.")
     cpu_limit: float = Field(2.0, gt=0, description="CPUs a notebook may use.")
-    memory_limit: str = Field("4G", description="Memory a notebook may use.")
+    memory_limit: MemoryLimit = Field("4G", description="Memory a notebook may use.")
+    profiles: dict[ProfileName, ProfileSettings] = Field(
+        {}, description="Kinds of notebook to choose between, each a table [hub.profiles.NAME]; the first is the default. None: no choice."
+    )
     firewall: Literal["auto", "always", "never"] = Field(
         "auto",
         description="Containers reach only what a notebook needs: if iptables rules can be set, or else stop, or never. "

@@ -19,7 +19,7 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 from traitlets import default
 
-from neve_hub import idle, mounts, oidc, starting
+from neve_hub import idle, mounts, oidc, profiles, starting
 from neve_hub.instance import LABEL, MARK, Instance, current
 from neve_hub.names import safe_name
 
@@ -121,7 +121,7 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         while True:
             container = await self.get_object()
             if container is None or not container["State"]["Running"]:
-                raise starting.ended(container and container["State"], await self._last_words(), self.here.settings.hub.memory_limit)
+                raise starting.ended(container and container["State"], await self._last_words(), self.mem_limit)
             if await _answers(ip, port):
                 return ip, port
             if time.monotonic() > deadline:
@@ -200,6 +200,10 @@ def configure(c: Any, here: Instance) -> None:
     c.Spawner.hub_connect_url = f"http://{found.gateway}:{here.port}"
     c.Spawner.cpu_limit = hub.cpu_limit
     c.Spawner.mem_limit = hub.memory_limit
+    if hub.profiles:
+        c.Spawner.options_form = profiles.form
+        c.Spawner.options_from_form = profiles.from_form
+    c.Spawner.apply_user_options = profiles.apply
     c.DockerSpawner.image = hub.image
     c.DockerSpawner.pull_policy = "never"
     c.DockerSpawner.network_name = here.network

@@ -23,6 +23,8 @@ def not_made(error: Exception, image: str) -> SpawnException:
     said = str(error.explanation if isinstance(error, APIError) else error)
     if isinstance(error, NotFound) and "image" in said.lower():
         sentence = f"The notebook image {image} is not on this machine. Tell an admin: `make image` builds it, or hub.image names another."
+    elif "device driver" in said:
+        sentence = "This machine has no GPU for notebooks. Choose a profile without one, or tell an admin."
     elif isinstance(error, APIError):
         sentence = f"The notebook image {image} cannot be started as a notebook. Please {_TELL}"
     else:
@@ -30,11 +32,12 @@ def not_made(error: Exception, image: str) -> SpawnException:
     return _failure(sentence, "engine", f"The engine said: {said}")
 
 
-def ended(state: dict[str, Any] | None, last: str, memory: str) -> SpawnException:
+def ended(state: dict[str, Any] | None, last: str, memory_bytes: int) -> SpawnException:
     """The container had ended before it answered: its state as the engine tells it (None: it is gone), and what it said last."""
     code = state["ExitCode"] if state else None
     if state and state["OOMKilled"]:
-        sentence = f"Your notebook was ended because it needed more memory than the {memory} it may use. Ask an admin for more (hub.memory_limit)."
+        sentence = f"Your notebook was ended because it needed more memory than the {_size(memory_bytes)} it may use. "
+        sentence += "Ask an admin for more (hub.memory_limit, or a profile's)."
     elif code is None:
         sentence = f"Your notebook's container was removed while it started. Try again; if it happens anew, {_TELL}"
     else:
@@ -46,6 +49,11 @@ def silent(seconds: float, last: str) -> SpawnException:
     """The container runs, and nothing answers in it."""
     sentence = f"Your notebook did not answer within {seconds:g} s. Try again; if it happens anew, {_TELL}"
     return _failure(sentence, "silent", _LAST + (last or "(none)"))
+
+
+def _size(size_bytes: int) -> str:
+    """As settings say it."""
+    return f"{size_bytes // 2**20}M" if size_bytes % 2**30 else f"{size_bytes // 2**30}G"
 
 
 def _failure(sentence: str, reason: str, details: str) -> SpawnException:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from archiver.config import Settings
-from archiver.sections import RuleSettings
+from archiver.sections import ProfileSettings, RuleSettings
 
 HEAD = """\
 # Every setting of Névé with its default. Copy what you change to neve.toml; unknown keys are refused.
@@ -49,6 +49,9 @@ def example() -> str:
         if isinstance(section, BaseModel):
             lines.append(f"\n# {(type(section).__doc__ or '').splitlines()[0]}\n[{name}]")
             table(section, lines)
+            if name == "hub":
+                lines.append(f"# {(ProfileSettings.__doc__ or '').splitlines()[0]}\n# [hub.profiles.large]")
+                table(ProfileSettings(), lines, mark="# ")
     for tier, section in settings.tiers.items():
         lines.append(f"\n[tiers.{tier}]")
         if tier == "hot":

@@ -53,6 +53,11 @@ def test_the_defaults_are_the_design():
         (TIERS.replace('place="b"', 'place="a"'), "asks for 2 copies in distinct places"),
         (TIERS, "asks for 2 copies in distinct places at age 60 days"),
         (TIERS.replace('keep="P60D"', 'keep="P60D"\nrecall="auto"'), "tiers.hot.recall must be never"),
+        ("[hub]\ncull_idle = 'PT5S'", "hub.cull_idle: "),
+        ("[hub]\nmemory_limit = 'much'", "hub.memory_limit: "),
+        ("[hub.profiles.large]\ncpus = 8", "hub.profiles.large.cpus: is not a setting"),
+        ("[hub.profiles.large]\nmemory_limit = '0G'", "hub.profiles.large.memory_limit: "),
+        ("[hub.profiles.'too large']\ngpus = 1", "hub.profiles.too large"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_with_its_key(tmp_path, text, says):

@@ -1,0 +1,151 @@
+"""Profiles: what a person may choose when a notebook starts, and that its limits hold in the container."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import httpx
+import pytest
+from fixtures.instance import start_instance
+from fixtures.processes import BIN
+from hub.people import Hub, spawn, stop, xsrf
+from neve_hub.instance import Instance
+
+from archiver.config import load
+
+pytestmark = pytest.mark.docker
+SMALL = {"MEMORY_LIMIT": "300M", "CPU_LIMIT": "0.5", "DESCRIPTION": "For <reading> & plots"}
+EAT = "x = b'a' * 10**9"
+# What the kernel says, by either version of its control groups.
+LIMIT = """
+from pathlib import Path
+files = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+print(next(file.read_text() for file in files if file.exists()))
+"""
+
+
+@pytest.fixture(scope="module")
+def image(docker_engine, singleuser_image):
+    """A tag of the second profile's own; at first it is the notebook's image."""
+    name = f"{singleuser_image}-profiles"
+    docker_engine.docker("tag", singleuser_image, name)
+    yield name
+    docker_engine.docker("rmi", "-f", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, port_base, docker_engine, singleuser_image, image):
+    home = tmp_path_factory.mktemp("profiles") / "home"
+    settings = {"NEVE_HUB__IMAGE": singleuser_image, "NEVE_HUB__DOCKER": "always", "NEVE_HUB__MOUNTS": "never"}
+    settings |= {f"NEVE_HUB__PROFILES__SMALL__{name}": value for name, value in SMALL.items()}
+    settings |= {"NEVE_HUB__PROFILES__OWN__IMAGE": image, "NEVE_HUB__PROFILES__GRAPHICS__GPUS": "1"}
+    running = start_instance(home, port_base(), env={**docker_engine.env, **settings}, command=(BIN / "neve-run", "--demo", "none"))
+    yield Hub(running)
+    running.process.stop()
+    number = Instance(load(home / "neve.toml")).id
+    for volume in docker_engine.docker("volume", "ls", "--quiet", "--filter", f"name=neve-{number}-").split():
+        docker_engine.docker("volume", "rm", volume)
+
+
+@pytest.fixture
+def api(lab):
+    with lab.api("admin") as api:
+        yield api
+        stop(api, "admin")
+
+
+def container(lab: Hub) -> str:
+    return f"neve-{(lab.home / 'instance-id').read_text().strip()}-notebook-admin"
+
+
+def start(api: httpx.Client, profile: object) -> httpx.Response:
+    answer = api.post("/users/admin/server", json={"profile": profile})
+    if answer.is_success:
+        spawn(api, "admin")
+    return answer
+
+
+def test_the_form_tells_them_and_what_is_chosen_is_started(lab, docker_engine, api):
+    with lab.person("admin") as client:
+        page = client.get("/hub/spawn")
+        for words in (
+            'value="small" checked',
+            "For &lt;reading&gt; &amp; plots · 0.5 CPUs · 300M memory",
+            'value="own"',
+            "2 CPUs · 4G memory · 1 GPUs",
+        ):
+            assert words in page.text, page.text
+        assert not api.get("/users/admin").json()["servers"], "the form starts nothing"
+        answer = client.post("/hub/spawn/admin", data={"profile": "small", "_xsrf": xsrf(client, page)})
+        assert answer.status_code == 200, answer.text
+        spawn(api, "admin")
+    config = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+    host = config["HostConfig"]
+    assert host["Memory"] == 300 * 2**20 and host["CpuQuota"] == host["CpuPeriod"] // 2
+    assert f"MEM_LIMIT={300 * 2**20}" in config["Config"]["Env"] and "CPU_LIMIT=0.5" in config["Config"]["Env"]
+    assert host["CapDrop"] == ["ALL"] and not host["DeviceRequests"]
+
+
+def test_its_memory_ends_where_it_says(lab, docker_engine, api):
+    assert start(api, "small").is_success
+    assert docker_engine.docker("exec", container(lab), "python", "-c", LIMIT).strip() == str(300 * 2**20)
+    eaten = subprocess.run(["docker", "-H", docker_engine.host, "exec", container(lab), "python", "-c", EAT], check=False, capture_output=True)
+    assert eaten.returncode == 137, eaten
+    assert api.get("/users/admin").json()["servers"][""]["ready"]
+    stop(api, "admin")
+    assert start(api, "own").is_success
+    assert docker_engine.docker("exec", container(lab), "python", "-c", EAT + "; print('eaten')") == "eaten"
+
+
+def test_without_a_choice_it_is_the_last_one_and_at_first_the_first(lab, docker_engine, api):
+    assert start(api, "own").is_success
+    stop(api, "admin")
+    spawn(api, "admin")
+    assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["Memory"] == 4 * 2**30
+    stop(api, "admin")
+    assert api.post("/users/admin/server", json={"user_options": {}}).is_success
+    spawn(api, "admin")
+    assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["Memory"] == 300 * 2**20
+
+
+@pytest.mark.parametrize("name", ["huge", "Small", "../own", 5, ["small"], {"image": "x"}])
+def test_an_unknown_profile_is_refused_and_starts_nothing(lab, docker_engine, api, name):
+    answer = start(api, name)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("There is no notebook profile") and "There are: small, own, graphics." in answer.json()["message"]
+    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={container(lab)}")
+    spawn(api, "admin")  # it is not remembered
+    assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["Memory"] == 300 * 2**20
+
+
+def test_an_image_of_ones_own_is_refused(lab, docker_engine, api, singleuser_image):
+    assert api.post("/users/admin/server", json={"profile": "own", "image": singleuser_image}).status_code == 400
+    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={container(lab)}")
+
+
+def test_a_gpu_that_is_not_there_is_said(lab, docker_engine, api):
+    answer = start(api, "graphics")
+    if answer.is_success:
+        assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["DeviceRequests"][0]["Count"] == 1
+        return
+    assert answer.status_code == 503 and "This machine has no GPU for notebooks." in answer.json()["message"]
+    stop(api, "admin")
+    assert start(api, "small").is_success, "the next choice is without it"
+
+
+def test_new_content_of_a_tag_is_a_new_container(lab, docker_engine, api, singleuser_image, image):
+    assert start(api, "own").is_success
+    old = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+    made = docker_engine.docker("create", singleuser_image)
+    number = docker_engine.docker("commit", "--change", "ENV NEVE_TEST_NEW=1", made, image)
+    docker_engine.docker("rm", made)
+    try:
+        stop(api, "admin")
+        spawn(api, "admin")
+        new = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+        assert new["Image"] == number != old["Image"] and "NEVE_TEST_NEW=1" in new["Config"]["Env"]
+        stop(api, "admin")
+    finally:
+        docker_engine.docker("tag", singleuser_image, image)
+        docker_engine.docker("rmi", "-f", number, check=False)
