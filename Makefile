@@ -16,7 +16,7 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	tests/prepare.sh
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder -m "not long" $(PYTEST_ARGS)
 
 test-long: .venv/installed-dev
 	tests/prepare.sh
