@@ -17,8 +17,12 @@ from neve.sources import data_folder
 
 NOTEBOOK = "Start here.ipynb"
 LINK = "data"
-CONTENTS = "--ServerApp.contents_manager_class=neve.contents.Contents"  # the file browser shows team notebooks
-PRESENCE = "--ServerApp.jpserver_extensions=neve.presence=True"  # what is needed is not stopped for idleness
+OPTIONS = (
+    "--ServerApp.contents_manager_class=neve.contents.Contents",  # the file browser shows team notebooks
+    "--ServerApp.jpserver_extensions=neve.presence=True",  # what is needed is not stopped for idleness
+    "--ResourceUseDisplay.track_cpu_percent=True",
+    "--ResourceUseDisplay.enable_prometheus_metrics=False",  # it would count all processes every second, whoever looks
+)
 
 
 def lay_notebook(home: Path) -> str | None:
@@ -79,13 +83,13 @@ def prepare(home: Path) -> list[str]:
 
 
 def main() -> None:
-    """Prepare the home, then become jupyterhub-singleuser with the same arguments and our file browser and extension."""
+    """Prepare the home, then become jupyterhub-singleuser with the same arguments and our own."""
     for problem in prepare(Path.home()):
         sys.stderr.write(f"neve: {problem}\n")
     sys.stderr.flush()
     program = Path(sys.executable).with_name("jupyterhub-singleuser")
     try:
-        os.execv(program, [str(program), CONTENTS, PRESENCE, *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
+        os.execv(program, [str(program), *OPTIONS, *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
     except OSError as error:
         sys.stderr.write(f"neve: {program} cannot be started ({error.strerror}). Install neve[notebook] in {sys.prefix}.\n")
         sys.exit(1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 
 import httpx
 import pytest
+from fixtures.chromium import take_picture
 from fixtures.instance import start_instance
 from fixtures.processes import BIN
+from hub.lab import Lab
 from hub.people import Hub, spawn, stop, xsrf
 from neve_hub.instance import Instance
 
@@ -96,6 +99,22 @@ def test_its_memory_ends_where_it_says(lab, docker_engine, api):
     stop(api, "admin")
     assert start(api, "own").is_success
     assert docker_engine.docker("exec", container(lab), "python", "-c", EAT + "; print('eaten')") == "eaten"
+
+
+def test_the_lab_is_told_what_is_used_and_the_profiles_limits(lab, api):
+    assert start(api, "small").is_success
+    answer = httpx.get(f"{lab.url}/user/admin/api/metrics/v1", headers={"Authorization": api.headers["Authorization"]}, timeout=30)
+    used = answer.raise_for_status().json()
+    assert used["limits"]["memory"]["rss"] == 300 * 2**20 and used["limits"]["cpu"]["cpu"] == 0.5
+    assert 20 * 2**20 < used["pss"] < 300 * 2**20 and used["cpu_percent"] >= 0
+
+
+def test_the_lab_shows_it(lab, api, page, tmp_path):
+    assert start(api, "small").is_success
+    Lab(page, lab.running, "admin").enter()
+    page.get_by_text(re.compile(r"^\d+ / 300 MB$")).wait_for(timeout=60_000)
+    page.get_by_text(re.compile(r"^\d+%$")).wait_for(timeout=60_000)
+    take_picture(page, "notebook-usage", tmp_path)
 
 
 def test_without_a_choice_it_is_the_last_one_and_at_first_the_first(lab, docker_engine, api):
