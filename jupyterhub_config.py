@@ -2,6 +2,7 @@
 
 from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
 from neve_hub import idle, oidc, password_page, proxy, services, spawner
+from neve_hub.announced import Announced
 from neve_hub.auth import PasswordAuthenticator
 from neve_hub.instance import current
 from neve_hub.passwords import Passwords
@@ -14,7 +15,7 @@ c.JupyterHub.bind_url = here.url
 c.JupyterHub.hub_bind_url = here.hub_url
 c.JupyterHub.db_url = f"sqlite:///{here.home / 'hub' / 'jupyterhub.sqlite'}"
 c.JupyterHub.template_paths = [str(password_page.TEMPLATES)]
-c.JupyterHub.template_vars = {"has_passwords": here.settings.login.issuer is None}
+c.JupyterHub.template_vars = {"has_passwords": here.settings.login.issuer is None, "announcement": Announced(here).follow()}
 c.JupyterHub.cookie_secret_file = str(here.secrets / "hub-cookie-secret")
 
 # The proxy runs by itself; the hub only writes its routes

@@ -27,7 +27,7 @@ from archiver.auth import Hub
 from archiver.capacity import Capacity
 from archiver.errors import PublicError
 from archiver.ledger.store import Moved
-from archiver.pages import browse, me, restores, taking, upload, views
+from archiver.pages import browse, feed, me, restores, taking, upload, views
 from archiver.pages.console import routes as console
 from archiver.pages.sessions import NeedsSignIn, Sessions
 
@@ -82,6 +82,7 @@ def _pages(archive: Archive, hub: Hub, sessions: Sessions, downloads: Slots, hea
     app.include_router(upload.router)
     app.include_router(browse.router)
     app.include_router(taking.router)
+    app.include_router(feed.router)
     app.include_router(console.router)
     app.mount(f"/static/{app.state.static_mark}/neve", _Kept(directory=_SHARED))
     app.mount(f"/static/{app.state.static_mark}", _Kept(directory=_STATIC))

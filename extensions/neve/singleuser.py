@@ -25,6 +25,12 @@ OPTIONS = (
 )
 
 
+def news() -> list[str]:
+    """What the lab shows as news is what admins announce, and nothing where there is no archiver."""
+    url = os.environ.get("NEVE_API_URL")
+    return [f"--LabApp.news_url={url.rstrip('/')}/announcements.atom"] if url else ["--LabApp.news_url="]
+
+
 def lay_notebook(home: Path) -> str | None:
     """Put "Start here" into `home` unless something of that name is there; returns what went wrong."""
     target = home / NOTEBOOK
@@ -89,7 +95,7 @@ def main() -> None:
     sys.stderr.flush()
     program = Path(sys.executable).with_name("jupyterhub-singleuser")
     try:
-        os.execv(program, [str(program), *OPTIONS, *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
+        os.execv(program, [str(program), *OPTIONS, *news(), *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
     except OSError as error:
         sys.stderr.write(f"neve: {program} cannot be started ({error.strerror}). Install neve[notebook] in {sys.prefix}.\n")
         sys.exit(1)

@@ -27,7 +27,7 @@ from pathlib import Path
 from neve.private import write_private
 
 from archiver.config import Settings
-from neve_hub import public
+from neve_hub import asking, public
 from neve_hub.instance import Instance, current
 from neve_hub.names import safe_name
 
@@ -259,7 +259,7 @@ def main() -> None:
     mounts = Mounts(here, here.secrets / "s3fs-passwd")
     mounts.prepare()
     log.info("mounting below %s", here.data)
-    threading.Thread(target=public.follow, args=(here, stop), name="public", daemon=True).start()
+    asking.follow("public projects", lambda: public.ask(here), log, stop)
     try:
         while not stop.wait(_TICK_S):
             try:

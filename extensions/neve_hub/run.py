@@ -26,7 +26,7 @@ from neve.private import write_private
 
 from archiver import config
 from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting, WrongUse
-from neve_hub import engine, firewall, first_start, idle, mounts, oidc, processes, proxy, settings_file, store
+from neve_hub import asking, engine, firewall, first_start, idle, mounts, oidc, processes, proxy, settings_file, store
 from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
@@ -185,7 +185,7 @@ def _programs(here: Instance, found: Found) -> list[Program]:
 
 
 def _write_secrets(here: Instance) -> None:
-    for name in ("hub-token", "hub-crypt-key", "mounts-token", idle.TOKEN):
+    for name in ("hub-token", "hub-crypt-key", asking.TOKEN, idle.TOKEN):
         if not (here.secrets / name).exists():
             write_private(here.secrets / name, os.urandom(32).hex())
     if here.has_own_store:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from neve_hub import asking
 from neve_hub.instance import Instance
 from neve_hub.passwords import Passwords
 
@@ -33,9 +34,9 @@ def services(here: Instance) -> list[dict[str, Any]]:
         "oauth_no_confirm": True,  # the same people run both; a page that asks would teach them to click it away
         "oauth_client_allowed_scopes": [*_ACCESS, "custom:archiver:admin", *_WHO],
     }
-    # What mounts /data: it asks the archiver which projects are public, and is a member of none.
-    mounts = {"name": "mounts", "api_token": _token(here, "mounts-token"), "display": False}
-    return [archiver, mounts]
+    # With it the hub and what mounts /data ask the archiver what all may know; it is a member of no project.
+    reader = {"name": "reader", "api_token": _token(here, asking.TOKEN), "display": False}
+    return [archiver, reader]
 
 
 def _token(here: Instance, name: str) -> str:
@@ -51,7 +52,7 @@ def roles(here: Instance) -> list[dict[str, Any]]:
         {"name": "server", "scopes": ["users:activity!user", "access:servers!server", *_ACCESS, *_WHO]},
         # To whom notices go: a project's members, the hub's admins. It reads names, and changes nothing.
         {"name": "archiver-notices", "scopes": ["read:groups", "list:users"], "services": ["archiver"]},
-        {"name": "mounts", "scopes": ["access:services!service=archiver", "custom:archiver:read"], "services": ["mounts"]},
+        {"name": "reader", "scopes": ["access:services!service=archiver", "custom:archiver:read"], "services": ["reader"]},
         {"name": "archiver-admin", "scopes": ["custom:archiver:admin"], **admins},
     ]
 

@@ -83,7 +83,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, free_port) -> Iterator[RealHub
     port = free_port()
     (folder / "home").mkdir()
     (folder / "home" / "hub-token").write_text("token-of-the-archiver-0123456789")
-    (folder / "home" / "mounts-token").write_text("token-of-the-mounts-0123456789")
+    (folder / "home" / "reader-token").write_text("token-of-the-reader-0123456789")
     (folder / "jupyterhub_config.py").write_text(CONFIG.replace("PORT", str(port)))
     process = start([BIN / "jupyterhub", "-f", "jupyterhub_config.py"], folder / "hub.log", name="jupyterhub", cwd=folder)
     url = f"http://127.0.0.1:{port}"
@@ -123,9 +123,9 @@ def test_an_admins_notebook_is_not_an_admin(hub):
     assert hub.asked.who(hub.token("boss", auth.ACCESS, auth.READ)).projects == ("snow",)
 
 
-def test_what_mounts_data_belongs_to_no_project_and_only_reads(hub):
-    found = hub.asked.who("token-of-the-mounts-0123456789")
-    assert (found.name, found.projects, found.admin, found.scopes) == ("service/mounts", (), False, {auth.READ})
+def test_what_asks_for_all_belongs_to_no_project_and_only_reads(hub):
+    found = hub.asked.who("token-of-the-reader-0123456789")
+    assert (found.name, found.projects, found.admin, found.scopes) == ("service/reader", (), False, {auth.READ})
 
 
 def test_groups_that_change_are_seen_soon(hub):

@@ -172,7 +172,7 @@ def test_the_latest_public_projects_are_shown_and_an_archiver_that_is_away_chang
     assert public.known(here) == []
     (here.run / "public.json").write_text('["new", "older", "oldest"]')
     here.secrets.mkdir()
-    (here.secrets / "mounts-token").write_text("x")
+    (here.secrets / "reader-token").write_text("x")
     with pytest.raises(httpx.HTTPError):
         public.ask(here)
     assert public.known(here) == ["new", "older"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
 import httpx
 import pytest
+from fixtures.processes import wait_until
 from fixtures.requirements import fuse_missing
 from hub.people import environment_of, spawn, stop
 
@@ -68,6 +70,28 @@ def test_an_admins_notebook_is_no_admin(hub):
 def test_the_archiver_stands_in_the_services_menu(hub):
     with hub.person("alice") as client:
         assert 'href="/services/archiver/"' in client.get("/hub/home").text
+
+
+def test_what_admins_announce_stands_on_the_hubs_pages_and_in_the_lab(hub, alice):
+    text = "The store rests <b>on Friday</b>."
+    with hub.api("admin") as api, hub.person("alice") as lab, httpx.Client(base_url=hub.url) as anybody:
+        announcements = f"{hub.url}/services/archiver/api/v1/announcements"
+
+        def told() -> list[str]:
+            return re.findall(r"announcement alert[^>]*>(.*?)</div>", anybody.get("/hub/login").text)
+
+        assert told() == []
+        assert api.post(announcements, json={"text": text, "until": "2027-01-31"}).status_code == 201
+        try:
+            wait_until(told, 30, "the hub's hearing of it")
+            assert told() == ["The store rests &lt;b&gt;on Friday&lt;/b&gt;."]
+            assert told()[0] in lab.get("/hub/home").text
+            assert lab.get("/user/alice/lab").status_code == 200
+            assert [one["message"] for one in lab.get("/user/alice/lab/api/news").json()["news"]] == [text]
+        finally:
+            assert api.delete(announcements).status_code == 204
+        wait_until(lambda: told() == [], 30, "its end")
+        assert lab.get("/user/alice/lab/api/news").json()["news"] == []
 
 
 def test_the_archiver_knows_whose_notebook_asks(hub, alice):

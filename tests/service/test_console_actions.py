@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import timedelta
+from xml.etree import ElementTree as ET
 
 import pytest
 import sqlalchemy as sa
@@ -802,8 +803,16 @@ def told_to(site, name: str, path: str = "list") -> str | None:
     return found and html.unescape(found[1])
 
 
+def feed_of(site) -> list[tuple[str, str]]:
+    """(title, time) of the entries that a notebook's lab reads, without any token."""
+    answer = site.client().get("announcements.atom")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/atom+xml")
+    entries = ET.fromstring(answer.content).findall("{http://www.w3.org/2005/Atom}entry")
+    return [tuple(entry.findtext(f"{{http://www.w3.org/2005/Atom}}{name}") for name in ("title", "updated")) for entry in entries]
+
+
 def test_everybody_is_told_until_it_is_over_or_taken_back(site, root, archive):
-    assert told_to(site, "alice") is None
+    assert told_to(site, "alice") is None and feed_of(site) == []
     page = root.get("admin/announce")
     assert "Nothing is announced." in words_of(page)
     text = "The store rests <b>on Friday</b>, 8 to 10."
@@ -816,11 +825,12 @@ def test_everybody_is_told_until_it_is_over_or_taken_back(site, root, archive):
     assert site.as_("alice").json("announcements")["items"] == [
         {"text": text, "until": "2026-03-06T23:59:59Z", "user": "root", "made_at": "2026-03-01T14:00:00Z"}
     ]
+    assert feed_of(site) == [(text, "2026-03-01T14:00:00Z")]
     assert root.form(after, "/admin/announce", text="It is over.", until="2026-03-02").status_code == 303
     assert told_to(site, "alice") == "It is over.", "one at a time"
     assert root.form(root.get("admin/announce"), "/announce/end").status_code == 303
     assert "Taken back." in words_of(root.get("admin/announce"))
-    assert told_to(site, "alice") is None
+    assert told_to(site, "alice") is None and feed_of(site) == []
     again = root.form(after, "/announce/end")
     assert (again.status_code, "Nothing is announced. Nothing has to be done." in words_of(again)) == (409, True)
     assert announcements(archive) == [("root", "announcement.ended"), ("root", "announcement.made"), ("root", "announcement.made")]
