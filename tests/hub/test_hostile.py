@@ -80,7 +80,7 @@ class Stage:
         return [dataset for some in found for dataset in some if dataset["instrument"] != "xas"]
 
     def facts(self) -> hostile.Facts:
-        alice = self.datasets("hot")[0]
+        alice = next(dataset for dataset in self.datasets("hot") if dataset["instrument"] == "saxs")  # there is something to see of it
         wait_until(lambda: len(self.datasets("archive", "deep")) > 2, TIERS_WITHIN_S, "cold datasets", pause_s=1)
         cold = self.datasets("archive", "deep")
         [file, *_] = self.asked("alice", "GET", f"datasets/{alice['id']}/files")["items"]

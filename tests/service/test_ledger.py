@@ -456,8 +456,9 @@ def test_a_project_of_the_revision_before_its_facts_keeps_what_it_has(url: str, 
     ledger = Ledger(url, lambda: NOW)
     with ledger.engine.begin() as connection:
         migrations.upgrade(connection, "0008")
-        stamp = NOW.replace(tzinfo=None)
-        connection.execute(sa.text("INSERT INTO project (name, title, created_at, public_after) VALUES ('snow', 'Snow', :at, :at)"), {"at": stamp})
+        insert = sa.text("INSERT INTO project (name, title, created_at, public_after) VALUES ('snow', 'Snow', :at, :at)")
+        # As the ledger writes times, whatever a library that is loaded here has told Python's sqlite3 of them.
+        connection.execute(insert.bindparams(sa.bindparam("at", NOW.replace(tzinfo=None), sa.DateTime())))
     ledger.upgrade()
     with ledger.read() as tx:
         found = tx.project("snow")
