@@ -363,9 +363,9 @@ def _connected(client: Client, project: str, log: Any) -> TeamNotebooks:
 
 def _folder(path: str) -> Model:
     """The model of a folder that nobody but the archiver changes."""
-    when = datetime.fromtimestamp(0, UTC)
     name = path.rpartition("/")[2]
-    seen = {"type": "directory", "created": when, "last_modified": when, "writable": False, "size": None}
+    undated = {"created": "", "last_modified": ""}  # the lab takes text, and shows no time for none
+    seen = {"type": "directory", **undated, "writable": False, "size": None}
     return {"name": name, "path": path, "content": None, "format": None, "mimetype": None, **seen}
 
 

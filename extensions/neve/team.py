@@ -157,14 +157,14 @@ class TeamNotebooks(GenericContentsManager):  # type: ignore[misc]
         return model
 
     def _directory_model_from_path(self, path: str, content: bool = False) -> dict[str, Any]:
-        model: dict[str, Any] = base_directory_model(path)
+        model = _folder(path)
         if not content:
             return model
         model |= {"format": "json", "content": []}
         above = f"{path}/" if path else ""
         for page in self.fs.pages(self.fs.key(path).rstrip("/") + "/", Delimiter="/"):
             for item in page.get("CommonPrefixes", []):
-                model["content"].append(base_directory_model(above + item["Prefix"].split("/")[-2]))
+                model["content"].append(_folder(above + item["Prefix"].split("/")[-2]))
             for item in page.get("Contents", []):
                 name = item["Key"].rpartition("/")[2]
                 seen = {"type": "notebook" if name.endswith(".ipynb") else "file", "size": item["Size"]}
@@ -188,6 +188,11 @@ class TeamNotebooks(GenericContentsManager):  # type: ignore[misc]
             self.fs.write(path, nbformat.writes(nbformat.from_dict(model["content"]), version=nbformat.NO_CONVERT) + "\n", "text")
             self.validate_notebook_model(model)
         return self.get(path, content=False, type=kind) | ({"message": model["message"]} if "message" in model else {})
+
+
+def _folder(path: str) -> dict[str, Any]:
+    """S3 knows no time of a folder: the lab takes an empty text, and shows none."""
+    return {**base_directory_model(path), "created": "", "last_modified": ""}
 
 
 def named(path: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from neve_hub.instance import Instance
+from neve_hub.instance import Instance, secret
 
 TOKEN = "reader-token"  # noqa: S105 - a file's name
 
@@ -23,9 +23,8 @@ _WITHIN_S = 10.0
 
 def items(here: Instance, path: str) -> list[dict[str, Any]]:
     """What the API answers at `path`. Raises `httpx.HTTPError`."""
-    token = (here.secrets / TOKEN).read_text("utf-8").strip()
     url = f"{here.api_url}{here.settings.api.prefix.rstrip('/')}/api/v1/{path}"
-    answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=_WITHIN_S).raise_for_status()
+    answer = httpx.get(url, headers={"Authorization": f"Bearer {secret(here, TOKEN)}"}, timeout=_WITHIN_S).raise_for_status()
     found: list[dict[str, Any]] = answer.json()["items"]
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from neve_hub.instance import Instance, current
+from neve_hub.instance import Instance, current, secret
 
 NAME = "idle-culler"
 TOKEN = "idle-culler-token"  # noqa: S105 - a file's name
@@ -35,7 +35,7 @@ def resolution_s(here: Instance) -> int:
 
 
 def services(here: Instance) -> list[dict[str, Any]]:
-    return [{"name": NAME, "api_token": (here.secrets / TOKEN).read_text("utf-8").strip(), "display": False}] if stops(here) else []
+    return [{"name": NAME, "api_token": secret(here, TOKEN), "display": False}] if stops(here) else []
 
 
 def roles(here: Instance) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def roles(here: Instance) -> list[dict[str, Any]]:
 
 def main() -> None:
     here = current()
-    os.environ["JUPYTERHUB_API_TOKEN"] = (here.secrets / TOKEN).read_text("utf-8").strip()
+    os.environ["JUPYTERHUB_API_TOKEN"] = secret(here, TOKEN)
     from jupyterhub_idle_culler import IdleCuller  # noqa: PLC0415 - the hub, which imports this module, does without
 
     idle_s = int(here.settings.hub.cull_idle.total_seconds())

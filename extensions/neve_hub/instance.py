@@ -153,6 +153,11 @@ class Instance:
         write_private(self.run / "found.json", json.dumps(asdict(found)))
 
 
+def secret(here: Instance, name: str) -> str:
+    """What stands in one of its secret files."""
+    return (here.secrets / name).read_text("utf-8").strip()
+
+
 def current() -> Instance:
     """The instance whose settings the environment or the working folder names."""
     return Instance(load())

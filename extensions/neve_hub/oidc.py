@@ -30,7 +30,7 @@ from tornado.web import HTTPError
 from traitlets import Bool, Unicode
 
 from archiver.errors import WrongSetting
-from neve_hub.instance import Instance
+from neve_hub.instance import Instance, secret
 from neve_hub.names import AsWritten, is_name
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -89,7 +89,7 @@ def configure(c: Any, here: Instance) -> None:
     if at is None or login.client_secret_file is None:
         raise WrongSetting("login.issuer was never asked where its parts are.", "Start with `neve-run`, which does.")
     c.JupyterHub.authenticator_class = ProviderAuthenticator
-    c.CryptKeeper.keys = [(here.secrets / "hub-crypt-key").read_text("utf-8").strip()]
+    c.CryptKeeper.keys = [secret(here, "hub-crypt-key")]
     provider = c.ProviderAuthenticator
     provider.issuer = at["issuer"]
     provider.authorize_url, provider.token_url, provider.userdata_url = (at[name] for name in _NEEDED)

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from neve_hub import asking
-from neve_hub.instance import Instance
+from neve_hub.instance import Instance, secret
 from neve_hub.passwords import Passwords
 
 SCOPES = {
@@ -28,19 +28,15 @@ def services(here: Instance) -> list[dict[str, Any]]:
     archiver = {
         "name": "archiver",
         "url": here.api_url,
-        "api_token": _token(here, "hub-token"),
+        "api_token": secret(here, "hub-token"),
         "display": True,
         "timeout": 1,  # it may come up later: the hub adds its route all the same, and its login page must not wait
         "oauth_no_confirm": True,  # the same people run both; a page that asks would teach them to click it away
         "oauth_client_allowed_scopes": [*_ACCESS, "custom:archiver:admin", *_WHO],
     }
     # With it the hub and what mounts /data ask the archiver what all may know; it is a member of no project.
-    reader = {"name": "reader", "api_token": _token(here, asking.TOKEN), "display": False}
+    reader = {"name": "reader", "api_token": secret(here, asking.TOKEN), "display": False}
     return [archiver, reader]
-
-
-def _token(here: Instance, name: str) -> str:
-    return (here.secrets / name).read_text("utf-8").strip()
 
 
 def roles(here: Instance) -> list[dict[str, Any]]:

@@ -69,11 +69,19 @@ class _Notebook:
                 )
             await asyncio.sleep(0.1)
 
-    async def _follow(self, status: object) -> None:
+    async def poll(self) -> Any:
+        status = await super().poll()
+        if self.here.found.mounts and not self.pending:
+            await self._follow(runs=status is None)
+        return status
+
+    async def stop(self, now: bool = False) -> None:
+        await super().stop(now)
+        mounts.release(self.here, self.user.name)
+
+    async def _follow(self, *, runs: bool) -> None:
         """Where a notebook runs, its /data follows its user's groups, also while nobody looks at it; where none does, it goes."""
-        if not self.here.found.mounts or self.pending:
-            return
-        if status is not None:
+        if not runs:
             mounts.release(self.here, self.user.name)
             return
         if isinstance(self.authenticator, oidc.ProviderAuthenticator):
@@ -134,15 +142,6 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         said: bytes = await self.docker("logs", self.object_id, tail=starting.LAST_LINES)
         return said.decode("utf-8", "replace").replace(self.api_token, "[token]").strip()
 
-    async def poll(self) -> Any:
-        status = await super().poll()
-        await self._follow(status)
-        return status
-
-    async def stop(self, now: bool = False) -> None:
-        await super().stop(now)
-        mounts.release(self.here, self.user.name)
-
 
 async def _answers(ip: str, port: int) -> bool:
     try:
@@ -173,15 +172,6 @@ class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
         Path(self.home_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - a local folder, at once
         self.notebook_dir = self.notebook_dir or self.home_dir
         return await super().start()
-
-    async def poll(self) -> Any:
-        status = await super().poll()
-        await self._follow(status)
-        return status
-
-    async def stop(self, now: bool = False) -> None:
-        await super().stop(now)
-        mounts.release(self.here, self.user.name)
 
 
 def configure(c: Any, here: Instance) -> None:

@@ -94,7 +94,7 @@ def test_it_reaches_the_archiver_the_hubs_api_and_s3_and_no_more(docker_engine, 
 @pytest.fixture
 def metadata():
     """A cloud's metadata service on this machine, and a port of the machine that is nobody's to reach; what answers here."""
-    with addresses():
+    with addresses("169.254.169.254"):
         subprocess.run(["ip", "addr", "add", "169.254.169.254/32", "dev", "lo"], check=True)
         try:
             with ThreadingHTTPServer(("0.0.0.0", 0), SimpleHTTPRequestHandler) as server:
@@ -133,7 +133,7 @@ def test_it_does_not_reach_another_notebook(containers, docker_engine, alice, he
         spawn(api, "bob")
         try:
             bob = f"neve-{here.id}-notebook-bob"
-            address = docker_engine.docker("inspect", "-f", f'{{{{(index .NetworkSettings.Networks "{here.network}").IPAddress}}}}', bob)
+            address = docker_engine.address(bob, here.network)
             assert inside(docker_engine, bob, "python", "-c", KNOCK, address, "8888") == "open", "control: bob reaches bob"
             assert inside(docker_engine, alice, "python", "-c", KNOCK, address, "8888") == ""
         finally:

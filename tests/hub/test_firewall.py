@@ -80,7 +80,7 @@ def ip(*words: str, check: bool = True) -> None:
 def neighbour(name: str, folder: Path) -> Iterator[None]:
     """A machine beside this one: a network namespace with addresses of every kind, and web servers at ports 8080 and 53."""
     servers: list[subprocess.Popen[bytes]] = []
-    with addresses():
+    with addresses(NEAR):
         try:
             ip("netns", "add", name)
             ip("link", "add", f"{name}-h", "type", "veth", "peer", "name", f"{name}-n", "netns", name)

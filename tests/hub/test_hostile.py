@@ -90,12 +90,11 @@ class Stage:
         coming = self.asked("alice", "POST", "datasets", json={"name": "hostile", "project": ALICE, "instrument": "saxs"})
         ports = {"archiver": self.here.settings.api.port, "hub": self.here.hub_port, "proxy": self.here.proxy_api_port}
         ports |= {name: self.here.store_port + number for name, number in (("store_master", 0), ("store_volume", 2), ("store_filer", 4))}
-        container = f'{{{{(index .NetworkSettings.Networks "{self.here.network}").IPAddress}}}}'
         return {
             "project": ALICE,
             "user": "alice",
             "url": f"http://{self.here.notebook_host}:{self.here.port}",
-            "address": self.engine.docker("inspect", "-f", container, self.container("alice")),
+            "address": self.engine.address(self.container("alice"), self.here.network),
             "home": str(self.hub.home),
             "engine": self.engine.host,
             "ports": {name: (self.here.notebook_host, port) for name, port in {**ports, "store_s3": self.here.s3_port}.items()},

@@ -9,13 +9,8 @@ import subprocess
 import httpx
 import pytest
 from fixtures.chromium import take_picture
-from fixtures.instance import start_instance
-from fixtures.processes import BIN
 from hub.lab import Lab
 from hub.people import Hub, spawn, stop, xsrf
-from neve_hub.instance import Instance
-
-from archiver.config import load
 
 pytestmark = pytest.mark.docker
 SMALL = {"MEMORY_LIMIT": "300M", "CPU_LIMIT": "0.5", "DESCRIPTION": "For <reading> & plots"}
@@ -29,26 +24,9 @@ print(next(file.read_text() for file in files if file.exists()))
 
 
 @pytest.fixture(scope="module")
-def image(docker_engine, singleuser_image):
-    """A tag of the second profile's own; at first it is the notebook's image."""
-    name = f"{singleuser_image}-profiles"
-    docker_engine.docker("tag", singleuser_image, name)
-    yield name
-    docker_engine.docker("rmi", "-f", name, check=False)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, port_base, docker_engine, singleuser_image, image):
-    home = tmp_path_factory.mktemp("profiles") / "home"
-    settings = {"NEVE_HUB__IMAGE": singleuser_image, "NEVE_HUB__DOCKER": "always", "NEVE_HUB__MOUNTS": "never"}
-    settings |= {f"NEVE_HUB__PROFILES__SMALL__{name}": value for name, value in SMALL.items()}
-    settings |= {"NEVE_HUB__PROFILES__OWN__IMAGE": image, "NEVE_HUB__PROFILES__GRAPHICS__GPUS": "1"}
-    running = start_instance(home, port_base(), env={**docker_engine.env, **settings}, command=(BIN / "neve-run", "--demo", "none"))
-    yield Hub(running)
-    running.process.stop()
-    number = Instance(load(home / "neve.toml")).id
-    for volume in docker_engine.docker("volume", "ls", "--quiet", "--filter", f"name=neve-{number}-").split():
-        docker_engine.docker("volume", "rm", volume)
+def lab(bare_hub, image):
+    small = {f"PROFILES__SMALL__{name}": value for name, value in SMALL.items()}
+    return bare_hub(**small, PROFILES__OWN__IMAGE=image, PROFILES__GRAPHICS__GPUS="1")
 
 
 @pytest.fixture

@@ -7,12 +7,8 @@ import re
 
 import httpx
 import pytest
-from fixtures.instance import start_instance
-from fixtures.processes import BIN, wait_until
+from fixtures.processes import wait_until
 from hub.people import Hub, spawn, stop
-from neve_hub.instance import Instance
-
-from archiver.config import load
 
 pytestmark = pytest.mark.docker
 # What an image does in place of a notebook.
@@ -22,24 +18,8 @@ ABSENT = ["/no/such/command"]
 
 
 @pytest.fixture(scope="module")
-def image(docker_engine, singleuser_image):
-    """A tag that can be given to any image; at first it is the notebook's."""
-    name = f"{singleuser_image}-starting"
-    docker_engine.docker("tag", singleuser_image, name)
-    yield name
-    docker_engine.docker("rmi", "-f", name, check=False)
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, port_base, docker_engine, image):
-    home = tmp_path_factory.mktemp("starting") / "home"
-    settings = {"NEVE_HUB__IMAGE": image, "NEVE_HUB__DOCKER": "always", "NEVE_HUB__MOUNTS": "never", "NEVE_HUB__MEMORY_LIMIT": "300M"}
-    running = start_instance(home, port_base(), env={**docker_engine.env, **settings}, command=(BIN / "neve-run", "--demo", "none"))
-    yield Hub(running)
-    running.process.stop()
-    number = Instance(load(home / "neve.toml")).id
-    for volume in docker_engine.docker("volume", "ls", "--quiet", "--filter", f"name=neve-{number}-").split():
-        docker_engine.docker("volume", "rm", volume)
+def lab(bare_hub, image):
+    return bare_hub(IMAGE=image, MEMORY_LIMIT="300M")
 
 
 @pytest.fixture

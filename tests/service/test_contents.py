@@ -52,6 +52,10 @@ def test_the_browsers_root_is_home_with_the_projects_of_the_person_in_it(lab, te
     assert lab.names("") == {"mine.txt", "team"}
     assert lab.names("team") == {"snow", "ice-cores"}
     assert lab.get("team/snow")["content"] == []
+    assert lab.ask("PUT", "team/snow/deep", {"type": "directory"}).status_code == 201
+    shown = [lab.get("team"), lab.get("team/snow"), *lab.get("")["content"], *lab.get("team")["content"], *lab.get("team/snow")["content"]]
+    assert [one["last_modified"] for one in shown if one["path"].startswith("team")] == [""] * 6, "nobody knows when: the lab shows no time, not 1970"
+    assert lab.ask("DELETE", "team/snow/deep").status_code == 204
     for path in ("team/open", "team/nowhere/x.txt"):
         answer = lab.ask("GET", path)
         assert (answer.status_code, "among yours" in answer.json()["message"]) == (403, True)

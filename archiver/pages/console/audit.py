@@ -16,7 +16,6 @@ from starlette.responses import Response
 from archiver import chain, describe, receipt
 from archiver.api import models
 from archiver.api.access import Here
-from archiver.archive import Archive
 from archiver.errors import PublicError, WrongUse
 from archiver.ledger import Transaction
 from archiver.ledger.audit import Place, Sought
@@ -109,9 +108,9 @@ def _plain(value: Any) -> str:
 @router.get("/admin/audit/receipt")
 def file_receipt(request: Request, archive: Here, visitor: Looking, dataset: models.Text, path: _Path) -> Response:
     """A file's copies and their proofs, its part of the history, and whether that is whole. Raises `NotFound`, `Ambiguous`."""
-    said = _receipt(archive, dataset, path)
     with archive.ledger.read() as tx:
         found = tx.find_dataset(dataset.strip(), None)
+        said = receipt.of_path(tx, archive.settings, found, path)
         faults = list(islice(chain.verify(found.full_name, tx.chain_of(found.id)), _FAULTS))
     address = urlencode({"dataset": dataset, "path": path})
     links = [link for link in said["chain"]["links"] if "kind" in link]
@@ -123,10 +122,7 @@ def file_receipt(request: Request, archive: Here, visitor: Looking, dataset: mod
 @router.get("/admin/audit/receipt.json")
 def receipt_to_keep(archive: Here, visitor: Looking, dataset: models.Text, path: _Path) -> Response:  # noqa: ARG001
     """The same, for anyone to verify."""
-    body = json.dumps(_receipt(archive, dataset, path), ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
-    return Response(body, media_type="application/json", headers={"Content-Disposition": 'attachment; filename="receipt.json"'})
-
-
-def _receipt(archive: Archive, dataset: str, path: str) -> dict[str, Any]:
     with archive.ledger.read() as tx:
-        return receipt.of_path(tx, archive.settings, tx.find_dataset(dataset.strip(), None), path)
+        said = receipt.of_path(tx, archive.settings, tx.find_dataset(dataset.strip(), None), path)
+    body = json.dumps(said, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+    return Response(body, media_type="application/json", headers={"Content-Disposition": 'attachment; filename="receipt.json"'})
