@@ -1,11 +1,11 @@
 """The hub's wiring: everything it says is computed in neve_hub or stands in neve.toml. Started by `neve-run`."""
 
-from jupyterhub_traefik_proxy.fileprovider import TraefikFileProviderProxy
 from neve_hub import idle, oidc, password_page, proxy, services, spawner
 from neve_hub.announced import Announced
 from neve_hub.auth import PasswordAuthenticator
 from neve_hub.instance import current
 from neve_hub.passwords import Passwords
+from neve_hub.routes import Routes
 
 c = get_config()  # noqa: F821 - JupyterHub provides it
 here = current()
@@ -19,13 +19,13 @@ c.JupyterHub.template_vars = {"has_passwords": here.settings.login.issuer is Non
 c.JupyterHub.cookie_secret_file = str(here.secrets / "hub-cookie-secret")
 
 # The proxy runs by itself; the hub only writes its routes
-c.JupyterHub.proxy_class = TraefikFileProviderProxy
-c.TraefikFileProviderProxy.should_start = False
-c.TraefikFileProviderProxy.dynamic_config_file = str(proxy.rules(here))
-c.TraefikFileProviderProxy.traefik_entrypoint = proxy.ENTRYPOINT
-c.TraefikFileProviderProxy.traefik_api_url = f"http://127.0.0.1:{here.proxy_api_port}"
-c.TraefikFileProviderProxy.traefik_api_username = "hub"
-c.TraefikFileProviderProxy.traefik_api_password, c.TraefikFileProviderProxy.traefik_api_hashed_password = proxy.token(here)
+c.JupyterHub.proxy_class = Routes
+c.Routes.should_start = False
+c.Routes.dynamic_config_file = str(proxy.rules(here))
+c.Routes.traefik_entrypoint = proxy.ENTRYPOINT
+c.Routes.traefik_api_url = f"http://127.0.0.1:{here.proxy_api_port}"
+c.Routes.traefik_api_username = "hub"
+c.Routes.traefik_api_password, c.Routes.traefik_api_hashed_password = proxy.token(here)
 
 # Who gets in
 if here.settings.login.issuer:

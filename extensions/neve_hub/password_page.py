@@ -85,7 +85,9 @@ class GivePage(PasswordPage):
             await self.show(wrong=f"{error} Nothing was changed.")
             return
         known = self.find_user(name)
-        if known is not None:
+        if known is None:
+            self.user_from_username(name)  # the hub knows them before they log in, so that they can be put into groups
+        else:
             self.end_sessions(known)
         self.log.warning("%s gave %s a new password", self.current_user.name, name)
         await self.show(made=made, made_for=name)

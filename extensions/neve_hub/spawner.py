@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,19 @@ from neve_hub.names import safe_name
 
 _TREE_S = 15.0
 _LOOK_S = 20  # how often a running notebook is looked at, and its user's projects
-_ANSWERS_S = 90.0  # with the tree's time below start_timeout, whose message says nothing
+_ANSWERS_S = 90.0  # from its own turn
+_TURN_S = 1800  # with all who came before; the hub's own limit, whose message says nothing
+_turns = starting.Turns(os.cpu_count() or 1)
+
+
+async def _becomes(true: Callable[[], bool]) -> bool:
+    """Whether it does within the time that mounts are given."""
+    deadline = time.monotonic() + _TREE_S
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.1)
+    return True
 
 
 class _Notebook:
@@ -50,24 +62,20 @@ class _Notebook:
         return {**found, "NEVE_DATA": data} if here.found.mounts else found
 
     async def _want_data(self) -> None:
-        """Ask for the user's tree and wait until it stands; single projects may still join it later."""
+        """Ask for the user's tree and wait until it stands; its projects join it while the notebook starts."""
         here = self.here
         if not here.found.mounts:
             return
-        projects = [group.name for group in self.user.groups]
-        mounts.want(here, self.user.name, projects)
-        tree = mounts.tree(here, self.user.name)
-        due = {tree / project for project in projects if mounts.PROJECT.fullmatch(project)}
-        deadline = time.monotonic() + _TREE_S
-        while not tree.is_dir() or not due <= mounts.mounted(here.data).keys():
-            if time.monotonic() > deadline:
-                if tree.is_dir():
-                    self.log.warning("not all of %s is mounted yet; what is missing appears when it can be mounted", tree)
-                    return
-                raise RuntimeError(
-                    "The data of your projects could not be mounted. Try again in a minute; if it stays so, tell an admin (log: mounts)."
-                )
-            await asyncio.sleep(0.1)
+        mounts.want(here, self.user.name, [group.name for group in self.user.groups])
+        if not await _becomes(mounts.tree(here, self.user.name).is_dir):
+            raise RuntimeError("The data of your projects could not be mounted. Try again in a minute; if it stays so, tell an admin (log: mounts).")
+
+    async def _see_data(self) -> None:
+        """Wait until all of the user's projects stand in the tree, as a rule they do by now; one that cannot be mounted is not waited for."""
+        here, tree = self.here, mounts.tree(self.here, self.user.name)
+        due = {tree / group.name for group in self.user.groups if mounts.PROJECT.fullmatch(group.name)}
+        if here.found.mounts and not await _becomes(lambda: due <= mounts.mounted(here.data).keys()):
+            self.log.warning("not all of %s is mounted yet; what is missing appears when it can be mounted", tree)
 
     async def poll(self) -> Any:
         status = await super().poll()
@@ -109,7 +117,21 @@ class ContainerSpawner(_Notebook, DockerSpawner):
             # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
             self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
         self.extra_create_kwargs = {"labels": {LABEL: here.id}}
-        return await self._come_up(super().start())
+        async with _turns.taken(self):
+            address = await self._come_up(super().start())
+        await self._see_data()
+        return address
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What the page says while one waits."""
+        said = None
+        while (before := _turns.before(self)) is not None:
+            if before != said:
+                others = f"{before} {'others start' if before > 1 else 'other starts'} before you" if before else "You are the next"
+                yield {"progress": 10, "message": f"Many start their notebook now. {others}."}
+            said = before
+            await asyncio.sleep(1)
+        yield {"progress": 30, "message": "Your notebook starts."}
 
     async def _come_up(self, started: Awaitable[tuple[str, int]]) -> tuple[str, int]:
         """Its address, once something answers there. Raises `SpawnException`; the hub stops what runs then, and never what has ended."""
@@ -171,7 +193,9 @@ class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
         await self._want_data()
         Path(self.home_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - a local folder, at once
         self.notebook_dir = self.notebook_dir or self.home_dir
-        return await super().start()
+        address = await super().start()
+        await self._see_data()
+        return address
 
 
 def configure(c: Any, here: Instance) -> None:
@@ -179,7 +203,7 @@ def configure(c: Any, here: Instance) -> None:
     hub, found = here.settings.hub, here.found
     c.Spawner.cmd = ["neve-singleuser"]
     c.Spawner.default_url = "/lab"
-    c.Spawner.start_timeout = 120
+    c.Spawner.start_timeout = _TURN_S
     c.Spawner.http_timeout = 120
     c.Spawner.poll_interval = _LOOK_S
     if found.gateway is None:

@@ -1,11 +1,15 @@
-"""Why a notebook's container did not start: a sentence for its user, and what it said last for the hub's log.
+"""Who starts when, and why a notebook's container did not start: a sentence for its user, and what it said last for the hub's log.
 
-Law: what is shown names the next step and holds no traceback. It is a `SpawnException`, which the hub does not count: after
-five errors in a row it would end itself, and everybody's work with it.
+Law: as many start at once as there are processors, in the order they came: in a full seminar all wait, and nobody's start fails for it.
+What is shown names the next step and holds no traceback. It is a `SpawnException`, which the hub does not count: after five errors in a
+row it would end itself, and everybody's work with it.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from docker.errors import APIError, DockerException, NotFound
@@ -16,6 +20,30 @@ LAST_LINES = 20
 ENGINE_ERRORS = (DockerException, RequestException)
 _LAST = "Its last words:\n"
 _TELL = "tell an admin, who finds more in the hub's log."
+
+
+class Turns:
+    """A start is some seconds of a processor: who comes beyond `at_once` waits for a turn, and can see how long the queue is."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = asyncio.Semaphore(at_once)  # the first to come are the first to go
+        self._waiting: list[object] = []
+
+    @asynccontextmanager
+    async def taken(self, who: object) -> AsyncIterator[None]:
+        self._waiting.append(who)
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting.remove(who)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def before(self, who: object) -> int | None:
+        """How many have their turn before `who`; None: they do not wait."""
+        return self._waiting.index(who) if who in self._waiting else None
 
 
 def not_made(error: Exception, image: str) -> SpawnException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Hub:
     @contextmanager
     def person(self, user: str) -> Iterator[httpx.Client]:
         with self.login(user, self.running.passwords[user]) as (client, answer):
-            assert answer.status_code == 200 and answer.url.path == "/hub/home", answer.text[:500]
+            assert answer.status_code == 200 and answer.url.path == "/hub/home", f"{answer.status_code} {answer.url} {answer.text[:500]}"
             yield client
 
     def api(self, user: str) -> httpx.Client:
@@ -60,6 +61,19 @@ def xsrf(client: httpx.Client, page: httpx.Response) -> str:
     """The token that a page's forms carry: the cookie with the longest path that fits it."""
     fits = [cookie for cookie in client.cookies.jar if cookie.name == "_xsrf" and page.url.path.startswith(cookie.path)]
     return max(fits, key=lambda cookie: len(cookie.path)).value or ""
+
+
+def send(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
+    """Fill in a form of the page Password."""
+    page = client.get("/hub/password")
+    return client.post(path, data={**fields, "_xsrf": xsrf(client, page)})
+
+
+def given_password(page: httpx.Response) -> str:
+    """The password that an admin is shown once."""
+    found = re.search(r'<code id="made">([^<]+)</code>', page.text)
+    assert found, page.text
+    return found[1]
 
 
 def spawn(api: httpx.Client, user: str) -> None:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -139,15 +140,15 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(containers, docker_engine, tmp_path_factory):
     made = Stage(containers, docker_engine)
-    for user in ("alice", "bob"):
-        spawn(made.apis[user], user)
-    made.engine.docker("exec", made.container("alice"), "sh", "-c", "echo mine > ~/own.txt")
-    with neighbour(f"nv{made.here.id[:6]}", tmp_path_factory.mktemp("beside")):
+    with ExitStack() as held:
+        for opened in (*made.apis.values(), *made.archivers.values()):
+            held.callback(opened.close)
+        for user in ("alice", "bob"):
+            spawn(made.apis[user], user)
+            held.callback(stop, made.apis[user], user)
+        made.engine.docker("exec", made.container("alice"), "sh", "-c", "echo mine > ~/own.txt")
+        held.enter_context(neighbour(f"nv{made.here.id[:6]}", tmp_path_factory.mktemp("beside")))
         yield made
-    for user in ("alice", "bob"):
-        stop(made.apis[user], user)
-    for opened in (*made.apis.values(), *made.archivers.values()):
-        opened.close()
 
 
 def clear(stage: Stage, facts: hostile.Facts) -> None:

@@ -7,20 +7,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from hub.people import Hub, xsrf
+from hub.people import Hub, given_password, send
 
 NEW = "seven quiet glaciers"
-
-
-def send(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
-    page = client.get("/hub/password")
-    return client.post(path, data={**fields, "_xsrf": xsrf(client, page)})
-
-
-def made(page: httpx.Response) -> str:
-    found = re.search(r'<code id="made">([^<]+)</code>', page.text)
-    assert found, page.text
-    return found[1]
 
 
 def alert(page: httpx.Response) -> str:
@@ -31,8 +20,10 @@ def alert(page: httpx.Response) -> str:
 @pytest.fixture(scope="module")
 def dora(hub: Hub) -> Iterator[str]:
     """A user whom an admin adds on the page; her password."""
-    with hub.person("admin") as admin:
-        yield made(send(admin, "/hub/password/give", name="dora", do="add"))
+    with hub.person("admin") as admin, hub.api("admin") as api:
+        given = given_password(send(admin, "/hub/password/give", name="dora", do="add"))
+        assert api.get("/users/dora").json()["groups"] == [], "the hub knows her before she comes: an admin can put her into groups"
+        yield given
         assert alert(send(admin, "/hub/password/give", name="dora", do="add")) == "There is a user dora already: nothing was changed."
     with hub.api("admin") as api:
         assert api.delete("/users/dora").status_code == 204
@@ -60,7 +51,7 @@ def test_a_person_changes_the_password_and_other_browsers_are_out(hub: Hub, dora
     with hub.login("dora", NEW) as (client, answer):
         assert answer.url.path == "/hub/home"
         with hub.person("admin") as admin:
-            given = made(send(admin, "/hub/password/give", name="dora", do="reset"))
+            given = given_password(send(admin, "/hub/password/give", name="dora", do="reset"))
         assert client.get("/hub/home").url.path == "/hub/login"
     with hub.login("dora", given) as (_, answer):
         assert answer.url.path == "/hub/home"
