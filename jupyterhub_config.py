@@ -1,5 +1,7 @@
 """The hub's wiring: everything it says is computed in neve_hub or stands in neve.toml. Started by `neve-run`."""
 
+import shutil
+
 from neve_hub import idle, oidc, password_page, proxy, services, spawner
 from neve_hub.announced import Announced
 from neve_hub.auth import PasswordAuthenticator
@@ -15,7 +17,11 @@ c.JupyterHub.bind_url = here.url
 c.JupyterHub.hub_bind_url = here.hub_url
 c.JupyterHub.db_url = f"sqlite:///{here.home / 'hub' / 'jupyterhub.sqlite'}"
 c.JupyterHub.template_paths = [str(password_page.TEMPLATES)]
-c.JupyterHub.template_vars = {"has_passwords": here.settings.login.issuer is None, "announcement": Announced(here).follow()}
+c.JupyterHub.template_vars = {
+    "has_passwords": here.settings.login.issuer is None,
+    "announcement": Announced(here).follow(),
+    "disk_is_full": lambda _user: shutil.disk_usage(here.home / "hub").free < 2**16,
+}
 c.JupyterHub.cookie_secret_file = str(here.secrets / "hub-cookie-secret")
 
 # The proxy runs by itself; the hub only writes its routes

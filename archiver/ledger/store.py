@@ -145,6 +145,10 @@ class Ledger:
                 raise
             reason = str(error.orig).strip().splitlines()[0]
             where = self.url.database if self._sqlite else self.url.render_as_string(hide_password=True)
+            if getattr(error.orig, "sqlstate", None) == _DISK_FULL or "disk is full" in reason:
+                raise LedgerUnavailable(
+                    f"The disk of the ledger at {where} is full; nothing was written.", "Make room there, then try again."
+                ) from error
             raise LedgerUnavailable(
                 f"The ledger at {where} does not answer: {reason}.", "See that it is there and not locked; `archiver doctor` tells more."
             ) from error
@@ -158,6 +162,7 @@ class Ledger:
 # or helpers of its own, which many that ask at once do not have.
 _OPTIONS = "-c TimeZone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
 _POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": _OPTIONS}
+_DISK_FULL = "53100"
 _IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 
 

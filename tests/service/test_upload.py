@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import httpx
 import pytest
+import sqlalchemy as sa
 from fixtures.door import Door
 
 from archiver import closing, erasure, formats, names, upload, worker
@@ -553,3 +554,27 @@ def received_now(client, door: Door, dataset: int) -> str:
     client.post(f"datasets/{dataset}/uploads/done", json=done).raise_for_status()
     door.settle()
     return client.post(f"datasets/{dataset}/uploads/done", json=done).json()["items"][0]["state"]
+
+
+def test_a_ledger_without_room_says_so_and_takes_it_later(door: Door):
+    engine = door.bench.archive.ledger.engine
+
+    def limit(connection: Any, _record: Any) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    engine.dispose()
+    sa.event.listen(engine, "connect", limit)
+    client = door.client()
+    for kept in range(1000):
+        answer = client.post("datasets", json={"name": f"run{kept}-{'x' * 180}"})
+        if answer.status_code != 200:
+            break
+    assert (answer.status_code, answer.json()["code"]) == (503, "ledger-unavailable"), answer.text
+    assert "is full; nothing was written. Make room there, then try again." in answer.json()["detail"] + " " + answer.json()["next_step"]
+    sa.event.remove(engine, "connect", limit)
+    engine.dispose()
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM dataset")).scalar() == kept
+    assert opened(client, f"run{kept}-{'x' * 180}") == kept + 1
+    assert check(door.bench.archive) == []
