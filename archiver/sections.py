@@ -355,7 +355,9 @@ class HubSettings(Section):
     bind: str = Field("127.0.0.1", description="Address the public page listens on.")
     docker: Literal["auto", "always", "never"] = Field("auto", description="Notebooks in containers: if an engine answers, or else stop, or never.")
     image: str = Field("neve-singleuser:dev", description="Notebook image.")
-    mounts: Literal["auto", "always", "never"] = Field("auto", description="/data by s3fs: if FUSE is there, or else stop, or never.")
+    mounts: Literal["auto", "always", "never"] = Field(
+        "auto", description="/data by s3fs and, beside it, /shared: if FUSE is there, or else stop, or never."
+    )
     mounts_profile: str = Field("mounts", description="Profile in store.credentials_file of the read-only host identity that mounts hot.")
     public_mounts: int = Field(100, ge=0, description="How many public projects, latest first, stand in everybody's /data: a process of s3fs each.")
     cpu_limit: float = Field(2.0, gt=0, description="CPUs a notebook may use.")

@@ -16,7 +16,6 @@ from neve.errors import NeveError
 from neve.sources import data_folder
 
 NOTEBOOK = "Start here.ipynb"
-LINK = "data"
 OPTIONS = (
     "--ServerApp.contents_manager_class=neve.contents.Contents",  # the file browser shows team notebooks
     "--ServerApp.jpserver_extensions=neve.presence=True",  # what is needed is not stopped for idleness
@@ -49,21 +48,19 @@ def lay_notebook(home: Path) -> str | None:
     return None
 
 
-def link_data(home: Path, data: Path) -> str | None:
-    """Make ~/data a link to the data folder, so that the file browser shows it; returns what went wrong."""
-    link = home / LINK
+def link_folder(link: Path, folder: Path, without: str) -> str | None:
+    """Make `link` lead to a folder of the machine, so that the file browser shows it; returns what went wrong, and how it is `without` it."""
+    missing = f"There is no {folder}: {without}."
     try:
-        if link.is_symlink():
-            if link.readlink() == data:
-                return None if data.is_dir() else _no_data(data)
-            link.unlink()
-        elif link.exists():
-            return None if link.samefile(data) else f"{link} is a folder or file of your own, so the data are not shown there; they are at {data}."
-        if not data.is_dir():
-            return _no_data(data)
-        link.symlink_to(data)
+        if link.exists() and not (folder.exists() and link.samefile(folder)):
+            return f"{link} is a folder, file or link of your own, so it does not show {folder}."
+        if not folder.is_dir():
+            return missing
+        if not link.exists():
+            link.unlink(missing_ok=True)  # an old one, that leads nowhere any more
+            link.symlink_to(folder)
     except OSError as error:
-        return f"{link} was not linked to {data} ({error.strerror or error})."
+        return f"{link} was not linked to {folder} ({error.strerror or error})."
     return None
 
 
@@ -84,7 +81,9 @@ def write_profiles() -> str | None:
 
 def prepare(home: Path) -> list[str]:
     """Everything before the start; returns what is missing, one sentence each."""
-    done = (lay_notebook(home), link_data(home, data_folder()), write_profiles())
+    data = link_folder(home / "data", data_folder(), "data are read from the store instead of from a path")
+    shared = os.environ.get("NEVE_SHARED")  # where there is none, nobody expects one
+    done = (lay_notebook(home), data, shared and link_folder(home / "shared", Path(shared), "nothing is shared there"), write_profiles())
     return [problem for problem in done if problem]
 
 
@@ -99,7 +98,3 @@ def main() -> None:
     except OSError as error:
         sys.stderr.write(f"neve: {program} cannot be started ({error.strerror}). Install neve[notebook] in {sys.prefix}.\n")
         sys.exit(1)
-
-
-def _no_data(data: Path) -> str:
-    return f"There is no {data}: data are read from the store instead of from a path."

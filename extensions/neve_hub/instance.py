@@ -24,7 +24,7 @@ class Found:
     """What this machine offers, looked up once at the start; None and False have been said aloud."""
 
     gateway: str | None  # address of the notebooks' bridge, where containers reach us; None: notebooks are local processes
-    mounts: bool  # whether /data is there
+    mounts: bool  # whether /data and /shared are there
     firewall: bool  # whether containers reach only what they may
 
 
@@ -52,8 +52,13 @@ class Instance:
 
     @property
     def data(self) -> Path:
-        """A file system of its own with all mounts below it: `projects/<project>` and `users/<user>/<project>`."""
+        """A file system of its own with all mounts below it: `projects/<project>` and `users/<user>/<project>`, the same in `shared`."""
         return self.home / "data"
+
+    @property
+    def shared(self) -> Path:
+        """What the members of each project share: a folder of the project's name."""
+        return self.home / "shared"
 
     @property
     def wanted(self) -> Path:

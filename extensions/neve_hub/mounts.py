@@ -1,12 +1,13 @@
-"""/data: one read-only s3fs mount per project on this host, and per user a tree of binds into them.
+"""/data and /shared: on this host a mount per project, by s3fs or of a folder, and per user two trees of binds into them.
 
 Law: what is mounted follows what is wanted, looked at twice a second, whatever was killed in between; one mount that hangs
 holds up no other; a folder that is not mounted is not there, so nobody reads or writes beneath it; and what somebody has lost
-is not read on through a file or folder that was held open.
+is not read or written on through a file or folder that was held open.
 
-`$NEVE_HOME/data` is a small file system in memory that shares its mounts: a container that has `users/<user>` as /data
-(propagation `rslave`) sees each mount come and go. It outlives this process, as running containers hold on to it; `neve-run`
-takes it away at its end. Wanted is one file per running notebook, written by the spawner, and for everybody what is public.
+`$NEVE_HOME/data` is a small file system in memory that shares its mounts: a container that has `users/<user>` as /data and
+`shared/users/<user>` as /shared (propagation `rslave`) sees each mount come and go. It outlives this process, as running
+containers hold on to it; `neve-run` takes it away at its end. Wanted is one file per running notebook, written by the spawner,
+and in everybody's /data what is public.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +29,7 @@ from pathlib import Path
 from neve.private import write_private
 
 from archiver.config import Settings
-from neve_hub import asking, public
+from neve_hub import asking, public, shared
 from neve_hub.instance import Instance, current
 from neve_hub.names import safe_name
 
@@ -37,6 +39,8 @@ PROJECT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # groups of other names are 
 _TICK_S = 0.5
 _HANGS_S = 5.0  # statvfs is answered by the s3fs process itself, without the store: this long means it is stuck
 _RETRY_S = 5.0
+_LEND_AGAIN_S = 30.0
+_LOOKS = 6  # as often a notebook's processes that hold what it lost are looked for; then all of it goes
 
 
 def missing() -> str | None:
@@ -80,6 +84,11 @@ def tree(here: Instance, user: str) -> Path:
     return here.data / "users" / safe_name(user)
 
 
+def shared_tree(here: Instance, user: str) -> Path:
+    """The folder that is the user's /shared."""
+    return here.data / "shared" / "users" / safe_name(user)
+
+
 def take_away(here: Instance) -> None:
     """Unmount everything of this instance, however stale. s3fs processes end when their mount goes."""
     for place in sorted(mounted(here.data), key=lambda path: len(path.parts), reverse=True):
@@ -101,7 +110,7 @@ def s3fs_command(settings: Settings, passwd_file: Path, project: str, place: Pat
     """What shows a project's folder of hot at `place`, in the foreground."""
     options = (
         f"passwd_file={passwd_file},url={settings.tier_endpoint('hot') or 'https://s3.' + settings.store.region + '.amazonaws.com'},"
-        f"endpoint={settings.store.region},use_path_request_style,allow_other,uid=1000,gid=1000,umask=0222,complement_stat,ro,"
+        f"endpoint={settings.store.region},use_path_request_style,allow_other,uid={shared.ACCOUNT},gid={shared.ACCOUNT},umask=0222,complement_stat,ro,"
         "stat_cache_expire=5,connect_timeout=10,readwrite_timeout=60,retries=3"
     )
     return ["s3fs", f"{settings.tiers['hot'].bucket}:/{project}", str(place), "-f", "-o", options]
@@ -125,14 +134,19 @@ class Mounts:
     here: Instance
     passwd_file: Path
     projects: dict[str, _Project] = field(default_factory=dict)
+    _lost: dict[Path, int] = field(default_factory=dict)  # views of /shared that somebody holds on to → looks
+    _lend_again: dict[str, float] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, thread_name_prefix="probe"))
 
     def prepare(self) -> None:
-        """Make the shared file system, or take over the one that running containers hold; unmount what a dead run left."""
+        """Make the shared file system, or take over the one that running containers hold; unmount what a dead run left.
+
+        Views of /shared stay: they never go stale, and what was lost meanwhile is to be lost with all that is held open in it.
+        """
         data = self.here.data
         before = mounted(data)
         for place in sorted(before, key=lambda path: len(path.parts), reverse=True):
-            if place != data:
+            if place != data and data / "shared" / "users" not in place.parents:
                 _mount_tool("umount", "-l", str(place))
         if data not in before:
             data.mkdir(mode=0o700, exist_ok=True)
@@ -141,24 +155,26 @@ class Mounts:
                 _mount_tool("mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "neve", str(data))
                 and _mount_tool("mount", "--make-rshared", str(data))
             ):
-                raise SystemExit(f"{data} could not be mounted; notebooks have no /data.")
-        for part in ("projects", "users"):
+                raise SystemExit(f"{data} could not be mounted; notebooks have no /data and no /shared.")
+        for part in ("projects", "users", "shared", "shared/projects", "shared/users"):
             (data / part).mkdir(mode=0o755, exist_ok=True)
 
-    def wanted(self) -> dict[str, set[str]]:
-        """User's folder → projects."""
+    def members(self) -> dict[str, set[str]]:
+        """User's folder → the projects that they are members of."""
         users: dict[str, set[str]] = {}
-        for_all = public.known(self.here)
         for file in self.here.wanted.glob("*.json"):
             try:
                 projects = json.loads(file.read_text("utf-8"))["projects"]
             except FileNotFoundError:
                 continue  # released between listing and reading
-            users[file.stem] = {project for project in (*projects, *for_all) if PROJECT.fullmatch(project)}
+            users[file.stem] = {project for project in projects if PROJECT.fullmatch(project)}
         return users
 
     def reconcile(self) -> None:
-        users = self.wanted()
+        members = self.members()
+        self._reconcile_shared(members)
+        for_all = {project for project in public.known(self.here) if PROJECT.fullmatch(project)}
+        users = {user: projects | for_all for user, projects in members.items()}
         wanted = set().union(*users.values()) if users else set()
         places = mounted(self.here.data)
         for name in wanted | set(self.projects):
@@ -217,10 +233,10 @@ class Mounts:
         if place.exists():
             place.rmdir()
 
-    def _unbind(self, bind: Path) -> bool:
+    def _unbind(self, bind: Path, *, lazily: bool = True) -> bool:
         """Take a user's view of a project away, here and in their container; whether nobody held on to something in it."""
         free = _mount_tool("umount", "--no-canonicalize", str(bind), quiet=True)
-        if free or _mount_tool("umount", "-l", str(bind)):
+        if free or (lazily and _mount_tool("umount", "-l", str(bind))):
             bind.rmdir()
         return free
 
@@ -235,14 +251,62 @@ class Mounts:
                 log.warning("%s was held open in %s, which lost it: it is mounted anew", bind.name, bind.parent.name)
                 self._end(self.projects[bind.name], self.here.data / "projects" / bind.name, mounted(self.here.data))
                 return  # what was seen before is no more; the rest has its turn at the next look
+        self._show(self.here.data, users, source, places)
+
+    def _show(self, root: Path, users: dict[str, set[str]], source: Mapping[str, str | None], places: dict[Path, str]) -> None:
+        """Bind what is wanted, and there, into the users' trees."""
         for user, projects in users.items():
-            folder = root / user
+            folder = root / "users" / user
             folder.mkdir(mode=0o555, exist_ok=True)
             for project in sorted(projects):
                 bind = folder / project
                 if source.get(project) and places.get(bind) != source[project]:
                     bind.mkdir(mode=0o555, exist_ok=True)
-                    _mount_tool("mount", "--bind", str(self.here.data / "projects" / project), str(bind))
+                    _mount_tool("mount", "--bind", str(root / "projects" / project), str(bind))
+
+    def _reconcile_shared(self, members: dict[str, set[str]]) -> None:
+        root = self.here.data / "shared"
+        wanted = set().union(*members.values()) if members else set()
+        there = mounted(root)
+        for name in sorted(wanted):
+            if root / "projects" / name not in there:
+                self._lend(name, root / "projects" / name)
+        places = mounted(root)
+        lost = [view for view in places if view.parent.parent == root / "users" and view.name not in members.get(view.parent.name, ())]
+        self._lost = {view: self._lost.get(view, 0) + 1 for view in lost}
+        for view in lost:
+            self._lose(view, looks=self._lost[view])
+        self._show(root, members, {place.name: device for place, device in places.items() if place.parent == root / "projects"}, places)
+        for place in places:
+            if place.parent == root / "projects" and place.name not in wanted and _mount_tool("umount", "-l", str(place)):
+                place.rmdir()
+
+    def _lend(self, name: str, place: Path) -> None:
+        """Mount a project's folder, from where users' views get what it may not do: setuid, devices, mounts of this machine that come later."""
+        if time.monotonic() < self._lend_again.get(name, 0.0):
+            return
+        try:
+            folder = shared.folder(self.here, name)
+            place.mkdir(mode=0o555, exist_ok=True)
+            if _mount_tool("mount", "--bind", "--make-private", "-o", "nosuid,nodev", str(folder), str(place)):
+                return
+            _mount_tool("umount", "-l", str(place), quiet=True)  # half of it would be without its guards
+        except OSError as error:
+            log.warning("there is no /shared/%s: %s", name, error)
+        self._lend_again[name] = time.monotonic() + _LEND_AGAIN_S
+
+    def _lose(self, view: Path, *, looks: int) -> None:
+        """Take a view of /shared away together with what is held open in it. The kernel counts the holders, in containers too, and however hidden."""
+        if self._unbind(view, lazily=False) or looks == 1:
+            return  # somebody may just have passed by
+        device = mounted(self.here.data)[self.here.data]
+        if looks <= _LOOKS:
+            if ended := shared.end(view, device):
+                log.warning("%s was held open in %s, which lost it: processes of the notebook were ended: %d", view.name, view.parent.name, ended)
+            return  # the next look tells whether that was all
+        if shared.end(view, device, all_that_see_it=True):
+            log.warning("%s was held open in %s, which lost it, where it cannot be seen: the notebook was ended", view.name, view.parent.name)
+        self._unbind(view)
 
     def end(self) -> None:
         places = mounted(self.here.data)

@@ -128,7 +128,7 @@ def _look_around(here: Instance, *, build_image: bool) -> tuple[Found, list[str]
     if why_not:
         if hub.mounts == "always":
             raise WrongSetting(f"hub.mounts is always, but {why_not}.", "Mend that, or set it to auto.")
-        missing.append(f"no /data ({why_not}): notebooks read through S3 only, not at a path")
+        missing.append(f"no /data and no /shared ({why_not}): notebooks read through S3 only, not at a path, and members share no folder")
     return Found(gateway=gateway, mounts=why_not is None, firewall=gateway is not None and not open_because), missing
 
 

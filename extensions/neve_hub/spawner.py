@@ -1,7 +1,7 @@
 """A notebook per user: in a container where a Docker engine answers and has the image, else as a local process.
 
 Law: the choice is made once, when `neve-run` starts, and said aloud. A container has no capability, gains no privilege, and
-sees its own home, its user's /data and nothing else of this machine; a local process is no isolation at all.
+sees its own home, its user's /data and /shared and nothing else of this machine; a local process is no isolation at all.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def _becomes(true: Callable[[], bool]) -> bool:
 
 
 class _Notebook:
-    """What both kinds have: the environment of the contract, and /data wanted while they run."""
+    """What both kinds have: the environment of the contract, and /data and /shared wanted while they run."""
 
     user: Any
     log: Any
@@ -52,30 +52,34 @@ class _Notebook:
     def here(self) -> Instance:
         return current()
 
-    def _environment(self, data: str) -> dict[str, str]:
+    def _environment(self, data: str, shared: str) -> dict[str, str]:
         here = self.here
         found = {
             "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.settings.api.prefix.rstrip('/')}",
             "NEVE_S3_URL": f"http://{here.notebook_host}:{here.s3_public_port}",
             "JUPYTERHUB_ACTIVITY_INTERVAL": str(idle.report_s(here)),
         }
-        return {**found, "NEVE_DATA": data} if here.found.mounts else found
+        return {**found, "NEVE_DATA": data, "NEVE_SHARED": shared} if here.found.mounts else found
 
     async def _want_data(self) -> None:
-        """Ask for the user's tree and wait until it stands; its projects join it while the notebook starts."""
+        """Ask for the user's trees and wait until they stand; projects join them while the notebook starts."""
         here = self.here
         if not here.found.mounts:
             return
         mounts.want(here, self.user.name, [group.name for group in self.user.groups])
-        if not await _becomes(mounts.tree(here, self.user.name).is_dir):
+        if not await _becomes(lambda: all(tree.is_dir() for tree in self._trees)):
             raise RuntimeError("The data of your projects could not be mounted. Try again in a minute; if it stays so, tell an admin (log: mounts).")
 
     async def _see_data(self) -> None:
-        """Wait until all of the user's projects stand in the tree, as a rule they do by now; one that cannot be mounted is not waited for."""
-        here, tree = self.here, mounts.tree(self.here, self.user.name)
-        due = {tree / group.name for group in self.user.groups if mounts.PROJECT.fullmatch(group.name)}
+        """Wait until all of the user's projects stand in the trees, as a rule they do by now; one that cannot be mounted is not waited for."""
+        here = self.here
+        due = {tree / group.name for tree in self._trees for group in self.user.groups if mounts.PROJECT.fullmatch(group.name)}
         if here.found.mounts and not await _becomes(lambda: due <= mounts.mounted(here.data).keys()):
-            self.log.warning("not all of %s is mounted yet; what is missing appears when it can be mounted", tree)
+            self.log.warning("not all of %s and %s is mounted yet; what is missing appears when it can be mounted", *self._trees)
+
+    @property
+    def _trees(self) -> tuple[Path, Path]:
+        return mounts.tree(self.here, self.user.name), mounts.shared_tree(self.here, self.user.name)
 
     async def poll(self) -> Any:
         status = await super().poll()
@@ -88,7 +92,7 @@ class _Notebook:
         mounts.release(self.here, self.user.name)
 
     async def _follow(self, *, runs: bool) -> None:
-        """Where a notebook runs, its /data follows its user's groups, also while nobody looks at it; where none does, it goes."""
+        """Where a notebook runs, /data and /shared follow its user's groups, also while nobody looks at it; where none does, they go."""
         if not runs:
             mounts.release(self.here, self.user.name)
             return
@@ -96,7 +100,7 @@ class _Notebook:
             await self.authenticator.ask_again(self.user)
         projects = [group.name for group in self.user.groups]
         if mounts.want(self.here, self.user.name, projects):
-            self.log.info("%s now sees in /data: %s", self.user.name, ", ".join(sorted(projects)) or "no project")
+            self.log.info("%s now sees in /data and /shared: %s", self.user.name, ", ".join(sorted(projects)) or "no project")
 
 
 class ContainerSpawner(_Notebook, DockerSpawner):
@@ -107,7 +111,7 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         return f"neve-{self.here.id}-notebook-{safe_name(self.user.name, self.name)}"
 
     def get_env(self) -> dict[str, str]:
-        return {**super().get_env(), **self._environment("/data")}
+        return {**super().get_env(), **self._environment("/data", "/shared")}
 
     async def start(self) -> tuple[str, int]:
         here = self.here
@@ -116,6 +120,8 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         if here.found.mounts:
             # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
             self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
+            # "ro" would make what is mounted in it read-only too (Docker 25); the folder itself is root's, and the mounts are not.
+            self.volumes[str(mounts.shared_tree(here, self.user.name))] = {"bind": "/shared", "mode": "rw", "propagation": "rslave"}
         self.extra_create_kwargs = {"labels": {LABEL: here.id}}
         async with _turns.taken(self):
             address = await self._come_up(super().start())
@@ -184,7 +190,8 @@ class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
     def get_env(self) -> dict[str, str]:
         env = super().get_env()
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
-        return {**env, MARK: self.here.id, **self._environment(str(mounts.tree(self.here, self.user.name)))}
+        here, user = self.here, self.user.name
+        return {**env, MARK: here.id, **self._environment(str(mounts.tree(here, user)), str(mounts.shared_tree(here, user)))}
 
     def get_args(self) -> list[str]:
         return [*super().get_args(), *(["--allow-root"] if os.geteuid() == 0 else [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -59,8 +60,8 @@ def test_it_may_do_nothing_that_it_need_not(docker_engine, alice, here):
     assert list(config["NetworkSettings"]["Networks"]) == [here.network] and not host["PortBindings"]
     assert config["Config"]["Labels"]["neve.instance"] == here.id
     mounted = {mount["Destination"]: mount for mount in config["Mounts"]}
-    assert mounted.keys() == {"/home/jovyan", "/data"}
-    assert not mounted["/data"]["RW"] and mounted["/data"]["Propagation"] == "rslave"
+    assert mounted.keys() == {"/home/jovyan", "/data", "/shared"}
+    assert not mounted["/data"]["RW"] and mounted["/data"]["Propagation"] == mounted["/shared"]["Propagation"] == "rslave"
     assert inside(docker_engine, alice, "id", "-u") == "1000"
     assert "CapEff:\t0000000000000000" in inside(docker_engine, alice, "cat", "/proc/self/status")
 
@@ -70,6 +71,29 @@ def test_it_sees_its_own_projects_read_only(docker_engine, alice):
     assert inside(docker_engine, alice, "find", "/data/alpine-ice", "-name", "*.nxs", "-print", "-quit")
     assert inside(docker_engine, alice, "sh", "-c", "touch /data/x /data/alpine-ice/x 2>&1; true").count("Read-only") == 2
     assert inside(docker_engine, alice, "sh", "-c", "echo kept > ~/kept && cat ~/kept") == "kept"
+
+
+def test_it_shares_a_folder_with_the_members_of_each_project(containers, docker_engine, alice):
+    assert inside(docker_engine, alice, "ls", "/shared").split() == ["alpine-ice", "snow-physics"]
+    assert (
+        inside(docker_engine, alice, "sh", "-c", "echo $NEVE_SHARED; echo ours > /shared/alpine-ice/a.txt && readlink ~/shared") == "/shared\n/shared"
+    )
+    assert (containers.home / "shared" / "alpine-ice" / "a.txt").read_text() == "ours\n"
+    assert inside(docker_engine, alice, "sh", "-c", "touch /shared/x 2>&1; mkdir /shared/x 2>&1; chmod +w /shared 2>&1").count("not permitted") == 1
+    options = inside(docker_engine, alice, "sh", "-c", "cut -d' ' -f5,6 /proc/self/mountinfo | grep '^/shared/'").split()[1::2]
+    assert len(options) == 2 and all({"rw", "nosuid", "nodev"} <= set(words.split(",")) for words in options)
+
+
+def test_its_file_browser_shows_what_is_shared(containers, alice):
+    with containers.api("alice") as api:
+        place = f"{containers.url}/user/alice/api/contents/shared"
+        assert {item["name"] for item in api.get(place).json()["content"]} == {"alpine-ice", "snow-physics"}
+        assert api.put(f"{place}/alpine-ice/x.txt", json={"type": "file", "format": "text", "content": "x"}).status_code == 201
+        assert api.patch(f"{place}/alpine-ice/x.txt", json={"path": "shared/snow-physics/y.txt"}).status_code == 200
+        assert api.get(f"{place}/snow-physics/y.txt").json()["content"] == "x"
+        assert api.delete(f"{place}/snow-physics/y.txt").status_code == 204
+        assert api.get(f"{place}/snow-physics").json()["content"] == []
+        assert api.put(f"{place}/x.txt", json={"type": "file", "format": "text", "content": "x"}).status_code == 403
 
 
 def test_its_file_browser_shows_team_notebooks(containers, alice):
@@ -170,17 +194,26 @@ def test_a_group_lost_or_gained_counts_in_the_running_container(containers, dock
     def says() -> str:
         return inside(docker_engine, alice, "cat", "/home/jovyan/keeps")
 
+    def works_in() -> set[str]:
+        return set(re.findall(r"sleep (\S+)", docker_engine.docker("top", alice, "-o", "pid,args")))
+
     docker_engine.docker("exec", "--detach", alice, "python", "-c", KEEPS)
+    for place in ("/shared/alpine-ice", "/shared/snow-physics"):
+        docker_engine.docker("exec", "--detach", "--workdir", place, alice, "bash", "-c", f"exec 3> held; exec -a 'sleep {place}' sleep 600")
+    wait_until(lambda: works_in() == {"/shared/alpine-ice", "/shared/snow-physics"}, BACK_WITHIN_S, "what works there")
     wait_until(lambda: says() == "reads", BACK_WITHIN_S, "the folder held open")
     with containers.api("admin") as api:
         assert api.request("DELETE", "/groups/alpine-ice/users", json={"users": ["alice"]}).status_code == 200
         try:
             wait_until(lambda: shown() == ["snow-physics"], 60, "the loss")
             wait_until(lambda: says() not in {"reads", "sees nothing"}, BACK_WITHIN_S, "the end of what was held open")
+            wait_until(lambda: inside(docker_engine, alice, "ls", "/shared") == "snow-physics", BACK_WITHIN_S, "the loss of what is shared")
+            assert works_in() == {"/shared/snow-physics"}
         finally:
             assert api.post("/groups/alpine-ice/users", json={"users": ["alice"]}).status_code == 200
     wait_until(lambda: shown() == ["alpine-ice", "snow-physics"], 60, "the gain")
     assert inside(docker_engine, alice, "ls", "/data/alpine-ice")
+    assert "held" in inside(docker_engine, alice, "ls", "/shared/alpine-ice")
 
 
 def test_all_comes_back_inside_when_the_mounts_process_is_killed(docker_engine, alice, here):
@@ -191,11 +224,33 @@ def test_all_comes_back_inside_when_the_mounts_process_is_killed(docker_engine, 
     wait_until(lambda: not mounting.is_running() and inside(docker_engine, alice, "ls", "-R", "/data") == seen, BACK_WITHIN_S, "/data inside")
 
 
-def test_data_goes_when_a_container_dies_by_itself(containers, docker_engine, here):
-    with containers.api("bob") as api:
-        spawn(api, "bob")
-        wanted = here.wanted / "bob.json"
-        assert wanted.exists()
-        docker_engine.docker("kill", f"neve-{here.id}-notebook-bob")
+# A file of /shared that is open nowhere but in a message between two sockets of one process.
+HIDES = """
+import os, socket, time
+pair = socket.socketpair()
+file = os.open("/shared/snow-physics/theirs.txt", os.O_CREAT | os.O_WRONLY)
+socket.send_fds(pair[0], [b"x"], [file])
+os.write(file, b"hidden")
+os.close(file)
+time.sleep(600)
+"""
+
+
+def test_a_notebook_that_hides_what_it_lost_is_ended_and_its_data_go(containers, docker_engine, alice, here):
+    bob, wanted = f"neve-{here.id}-notebook-bob", here.wanted / "bob.json"
+    docker_engine.docker("exec", alice, "sh", "-c", "echo hers > /shared/snow-physics/hers.txt")
+    with containers.api("bob") as api, containers.api("admin") as admin:
+        assert admin.post("/groups/snow-physics/users", json={"users": ["bob"]}).status_code == 200
+        try:
+            spawn(api, "bob")
+            assert inside(docker_engine, bob, "cat", "/shared/snow-physics/hers.txt") == "hers"
+            docker_engine.docker("exec", "--detach", bob, "python", "-c", HIDES)
+            wait_until(lambda: inside(docker_engine, alice, "cat", "/shared/snow-physics/theirs.txt") == "hidden", BACK_WITHIN_S, "what bob writes")
+            assert wanted.exists()
+        finally:
+            assert admin.request("DELETE", "/groups/snow-physics/users", json={"users": ["bob"]}).status_code == 200
         wait_until(lambda: not wanted.exists() and not mounts.mounted(mounts.tree(here, "bob")), 60, "the end of bob's /data")
+        wait_until(lambda: not mounts.mounted(mounts.shared_tree(here, "bob")), BACK_WITHIN_S, "the end of bob's /shared")
         wait_until(lambda: not api.get("/users/bob").json()["servers"], 60, "the hub's hearing of it")
+    assert "bob, which lost it, where it cannot be seen: the notebook was ended" in (here.log / "mounts.log").read_text()
+    assert inside(docker_engine, alice, "cat", "/shared/snow-physics/hers.txt") == "hers"

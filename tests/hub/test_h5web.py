@@ -11,7 +11,7 @@ import h5py
 import httpx
 import numpy as np
 import pytest
-from neve.singleuser import link_data
+from neve.singleuser import link_folder
 
 NAME = "run 42 é.h5"
 
@@ -26,7 +26,7 @@ def lab(tmp_path: Path, free_port):
         file["entry/counts"] = np.arange(12).reshape(3, 4)
         file["entry"].attrs["title"] = "silver"
     (data / NAME).chmod(0o444)
-    assert link_data(home, data) is None
+    assert link_folder(home / "data", data, "") is None
     port = free_port()
     command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
     said = (tmp_path / "log").open("wb")

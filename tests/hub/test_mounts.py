@@ -1,8 +1,10 @@
-"""/data by s3fs: what is mounted follows what is wanted, whatever is killed in between."""
+"""/data by s3fs, and /shared: what is mounted follows what is wanted, whatever is killed in between."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -45,9 +47,18 @@ def tree(here, bucket):
     place = mounts.tree(here, USER)
     wait_until(lambda: place.is_dir() and names(place) == {"p-one", "p-two", "p-empty"}, BACK_WITHIN_S, "the tree")
     yield place
+    shared = mounts.shared_tree(here, USER)
     mounts.release(here, USER)
-    wait_until(lambda: not mounts.mounted(place), BACK_WITHIN_S, "the end of the tree")
-    assert names(place) == set()
+    wait_until(lambda: not mounts.mounted(place) and not mounts.mounted(shared), BACK_WITHIN_S, "the end of the trees")
+    assert names(place) == listed(shared) == set()
+
+
+@pytest.fixture
+def shared(here, tree):
+    """The same user's /shared."""
+    place = mounts.shared_tree(here, USER)
+    wait_until(lambda: names(place) == {"p-one", "p-two", "p-empty"}, BACK_WITHIN_S, "what is shared")
+    return place
 
 
 def listed(place: Path) -> set[str]:
@@ -161,6 +172,7 @@ def test_what_is_public_stands_in_everybodys_tree_until_it_is_not(here, tree, hu
         wait_until(lambda: "p-open" in listed(tree), 60, "the public project")
         mounts.want(here, USER, ["p-one", "p-two", "p-empty"])
         assert "p-open" in listed(tree)
+        assert "p-open" not in listed(mounts.shared_tree(here, USER)), "readers are no members"
     finally:
         public("--never")
     wait_until(lambda: listed(tree) == {"p-one", "p-two", "p-empty"}, 60, "its end")
@@ -182,3 +194,137 @@ def test_what_is_wanted_is_written_in_one_step(here, tree):
     wanted = json.loads((here.wanted / f"{tree.name}.json").read_text())
     assert wanted["user"] == USER
     assert not [file for file in here.wanted.iterdir() if not file.name.endswith(".json")]
+
+
+def lines_of(mountinfo: str, place: Path) -> list[list[str]]:
+    return [line.split(" ") for line in mountinfo.splitlines() if line.split(" ")[4] == str(place)]
+
+
+def test_what_is_shared_can_be_written_and_has_neither_setuid_nor_devices(here, shared):
+    assert listed(shared) == {"p-one", "p-two", "p-empty"}, "names that are no project's have none"
+    (shared / "p-one" / "notes.txt").write_text("ours")
+    kept = here.home / "shared" / "p-one"
+    assert (kept / "notes.txt").read_text() == "ours"
+    assert (kept.stat().st_uid, kept.stat().st_gid) == (1000, 1000)
+    assert (here.home / "shared").stat().st_mode & 0o777 == 0o700 and shared.stat().st_mode & 0o222 == 0
+    [[_, _, _, _, _, options, *_]] = lines_of(Path("/proc/self/mountinfo").read_text(), shared / "p-one")
+    assert {"nosuid", "nodev"} <= set(options.split(","))
+    with pytest.raises(OSError) as across:
+        os.link(shared / "p-one" / "notes.txt", shared / "p-two" / "notes.txt")
+    assert across.value.errno == errno.EXDEV
+    mounts.want(here, "bob", ["p-one"])
+    theirs = mounts.shared_tree(here, "bob")
+    try:
+        wait_until(lambda: theirs.is_dir() and names(theirs) == {"p-one"}, BACK_WITHIN_S, "bob's")
+        assert (theirs / "p-one" / "notes.txt").read_text() == "ours"
+    finally:
+        mounts.release(here, "bob")
+    mounts.want(here, USER, ["p-two"])
+    wait_until(lambda: listed(shared) == {"p-two"}, BACK_WITHIN_S, "the loss")
+    wait_until(lambda: not (here.data / "shared" / "projects" / "p-one").exists(), BACK_WITHIN_S, "the mount that nobody has a part of")
+    assert (kept / "notes.txt").read_text() == "ours", "what nobody is a member of any more stays"
+
+
+def test_what_cannot_be_lent_takes_nothing_from_others(here, tree):
+    kept = here.home / "shared"
+    (kept / "p-link").symlink_to("/etc")
+    (kept / "p-file").write_text("x")
+    (kept / "p-full").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", kept / "p-full"], check=True)
+    try:
+        mounts.want(here, USER, ["p-file", "p-full", "p-link", "p-one"])
+        shared = mounts.shared_tree(here, USER)
+        wait_until(lambda: names(shared) == {"p-full", "p-one"} == listed(shared), BACK_WITHIN_S, "what can be lent")
+        with pytest.raises(OSError) as full:
+            (shared / "p-full" / "large").write_bytes(b"x" * 100_000)
+        assert full.value.errno == errno.ENOSPC
+        (shared / "p-one" / "small").write_text("goes on")
+        said = (here.log / "mounts.log").read_text()
+        assert "there is no /shared/p-link: " in said and "Links are not followed" in said and "there is no /shared/p-file: " in said
+        wait_until(lambda: reads(tree / "p-one") == b"one", BACK_WITHIN_S, "/data beside it")
+    finally:
+        mounts.want(here, USER, [])
+        wait_until(lambda: listed(shared) == set(), BACK_WITHIN_S, "its end")
+        subprocess.run(["umount", kept / "p-full"], check=True)
+        for name in ("p-link", "p-file"):
+            (kept / name).unlink()
+
+
+# A notebook as far as mounts go: a mount namespace of its own in which the tree at argv[1] is argv[2]. Each process holds p-one in its way.
+NOTEBOOK = """
+import os, socket, subprocess, sys, time
+tree, shared = sys.argv[1:3]
+subprocess.run(["mount", "--rbind", tree, shared], check=True)
+subprocess.run(["mount", "--make-rslave", shared], check=True)
+def writes():
+    return os.open(shared + "/p-one/held", os.O_CREAT | os.O_WRONLY)
+def maps():
+    import mmap
+    os.ftruncate(file := os.open(shared + "/p-one/mapped", os.O_CREAT | os.O_RDWR), 4096)
+    kept = mmap.mmap(file, 4096)
+    os.close(file)
+    return kept
+def works():
+    os.chdir(shared + "/p-one")
+def hides():
+    pair = socket.socketpair()
+    socket.send_fds(pair[0], [b"x"], [file := writes()])
+    os.close(file)
+    return pair
+def nothing():
+    return os.open(shared + "/p-two/other", os.O_CREAT | os.O_WRONLY)
+for way in sys.argv[3:]:
+    if not (child := os.fork()):
+        kept = locals()[way]()
+        os.write(1, f"{way} {os.getpid()}\\n".encode())  # at once: the others write there, too
+        time.sleep(600)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def notebook(shared, tmp_path):
+    """`notebook(*ways)`: processes of a notebook, by how they hold on; the one beside them is `""`."""
+    started: list[subprocess.Popen[str]] = []
+    (tmp_path / "shared").mkdir()
+
+    def start(*ways: str) -> dict[str, psutil.Process]:
+        command = ["unshare", "--mount", "--propagation", "unchanged", sys.executable, "-c", NOTEBOOK, str(shared), str(tmp_path / "shared"), *ways]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        said = [started[-1].stdout.readline().split() for _ in ways]
+        return {"": psutil.Process(started[-1].pid), **{way: psutil.Process(int(pid)) for way, pid in said}}
+
+    yield start
+    for process in started:
+        for child in psutil.Process(process.pid).children() if process.poll() is None else []:
+            child.kill()
+        process.kill()
+        process.communicate()
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_who_holds_what_is_lost_is_ended_and_nobody_else(here, shared, notebook):
+    held = notebook("writes", "maps", "works", "nothing")
+    mounts.want(here, USER, ["p-two"])
+    wait_until(lambda: listed(shared) == {"p-two"}, BACK_WITHIN_S, "the loss")
+    assert {way for way, process in held.items() if alive(process)} == {"", "nothing"}
+
+
+def test_a_notebook_that_hides_what_it_holds_is_ended(here, shared, notebook):
+    held = notebook("hides", "writes", "nothing")
+    mounts.want(here, USER, ["p-two"])
+    wait_until(lambda: listed(shared) == {"p-two"}, BACK_WITHIN_S, "the loss")
+    wait_until(lambda: not any(alive(process) for process in held.values()), 5, "the notebook's end")
+
+
+def test_what_is_lost_while_nobody_mounts_goes_with_what_was_held(here, shared, notebook):
+    held = notebook("writes", "nothing")
+    mounting = next(process for process in psutil.process_iter() if is_mounts_process(here, process))
+    mounting.suspend()
+    mounts.want(here, USER, ["p-two"])
+    mounting.kill()
+    wait_until(lambda: listed(shared) == {"p-two"}, BACK_WITHIN_S, "the loss")
+    assert {way for way, process in held.items() if alive(process)} == {"", "nothing"}

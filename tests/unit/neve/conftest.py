@@ -461,7 +461,7 @@ def as_notebook(api, tmp_path, monkeypatch):
     home.mkdir()
     for name, value in {"NEVE_API_URL": api.url, "JUPYTERHUB_API_TOKEN": TOKEN, "NEVE_DATA": str(api.data), "HOME": str(home)}.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_CONFIG_FILE", "AWS_PROFILE", "NEVE_S3_URL"):
+    for name in ("AWS_CONFIG_FILE", "AWS_PROFILE", "NEVE_S3_URL", "NEVE_SHARED"):
         monkeypatch.delenv(name, raising=False)
     yield api
     client.disconnect()

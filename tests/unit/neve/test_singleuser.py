@@ -43,6 +43,26 @@ def test_a_folder_of_ones_own_stays(home):
     assert (home / "data" / "notes.txt").read_text() == "mine"
 
 
+def test_a_link_of_ones_own_stays(home, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (home / "data").symlink_to(tmp_path / "mine")
+    (problem,) = singleuser.prepare(home)
+    assert "of your own" in problem
+    assert (home / "data").readlink() == tmp_path / "mine"
+
+
+def test_what_projects_share_is_linked_where_there_is_some(home, tmp_path, monkeypatch):
+    assert singleuser.prepare(home) == []
+    assert not (home / "shared").is_symlink()
+    monkeypatch.setenv("NEVE_SHARED", str(tmp_path / "shared"))
+    (problem,) = singleuser.prepare(home)
+    assert problem == f"There is no {tmp_path / 'shared'}: nothing is shared there."
+    (tmp_path / "shared").mkdir()
+    for _ in range(2):
+        assert singleuser.prepare(home) == []
+        assert (home / "shared").readlink() == tmp_path / "shared"
+
+
 def test_data_folder_is_the_homes_own(home, monkeypatch):
     (home / "data").mkdir()
     monkeypatch.setenv("NEVE_DATA", str(home / "data"))
