@@ -36,6 +36,7 @@ from archiver.doctor import examine
 from archiver.errors import PublicError
 from archiver.ledger import Ledger
 from archiver.ledger.narrowing import Query
+from archiver.ledger.store import Moved
 from archiver.rebuild import rebuild
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Keeps copies true to claims, and proves it.")
@@ -313,7 +314,8 @@ def main() -> NoReturn:
     app.look_for_cycles_rarely()
     try:
         cli(standalone_mode=True)
-    except PublicError as error:
+    except (PublicError, Moved) as raised:
+        error = raised.shown() if isinstance(raised, Moved) else raised
         typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
     sys.exit(0)

@@ -21,6 +21,7 @@ from archiver.flow import Looked, ahead
 from archiver.keys import Sender
 from archiver.ledger import Transaction
 from archiver.ledger.receiving import NewFile, Under
+from archiver.ledger.store import Moved
 from archiver.model import UPLOAD_URI, Dataset, DatasetState, File, FileState, MetadataState, Transfer, TransferState, Upload
 from archiver.storage import Part, Signed, Tier
 
@@ -90,6 +91,23 @@ def open_dataset(
 
     Raises `NotFound`, `Ambiguous`, `NotAllowed`, `WrongUse`.
     """
+    asked = (archive, sender, name, project, instrument, derived_from, readable, title)
+    try:
+        return _open_dataset(*asked)
+    except Moved:  # another sender opened it at the same moment: now it is there
+        return _open_dataset(*asked)
+
+
+def _open_dataset(
+    archive: Archive,
+    sender: Sender,
+    name: str,
+    project: str | None,
+    instrument: str | None,
+    derived_from: Sequence[str],
+    readable: Sequence[str] | None,
+    title: str | None,
+) -> Dataset:
     if (derived_from or title) and sender.instrument is not None:
         raise WrongUse("An instrument measures: what it sends is made of no other dataset.", "Publish what you made with a token of the hub.")
     if sender.instrument is not None and instrument not in {None, sender.instrument}:

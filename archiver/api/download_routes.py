@@ -21,13 +21,22 @@ from archiver import download
 from archiver.api import access, listing, models
 from archiver.api.access import Here, Reader
 from archiver.api.models import Asked, Text, Time
-from archiver.api.problems import Refused, declared
+from archiver.api.problems import declared
 from archiver.api.routes import ALWAYS
 from archiver.archive import Archive
 from archiver.download import Listed, Place, Wanted
-from archiver.errors import ColdData, Conflict, NotFound, StoreUnavailable, TooMany, WrongUse
+from archiver.errors import ColdData, Conflict, NotFound, PublicError, StoreUnavailable, TooMany, WrongUse
 
 api = APIRouter(prefix="/api/v1", tags=["download"], responses=declared(*ALWAYS))
+
+
+class NoSuchRange(PublicError):
+    """The file has no byte of that range."""
+
+    code = "wrong-use"
+    title = "The request is not right"
+    status = 416
+
 
 _Answers = dict[int | str, dict[str, Any]]
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -170,7 +179,7 @@ def _link(archive: Archive, place: Place, until: Any) -> FileLink:
 @api.get(
     "/files/{file_id}/content",
     response_class=Response,
-    responses={**_BYTES, **declared(NotFound, ColdData, TooMany, StoreUnavailable)},
+    responses={**_BYTES, **declared(NotFound, ColdData, NoSuchRange, TooMany, StoreUnavailable)},
 )
 def content(request: Request, who: Reader, archive: Here, file_id: models.Id) -> Response:
     """A file's bytes: a redirect to the store, or, where it stands in a bundle, the bytes themselves. Range is respected.
@@ -194,7 +203,7 @@ def content(request: Request, who: Reader, archive: Here, file_id: models.Id) ->
 
 
 def _span(asked: str | None, size: int) -> tuple[int, int]:
-    """First byte, and the one after the last; what cannot be read as one range means all. Raises `Refused` (416)."""
+    """First byte, and the one after the last; what cannot be read as one range means all. Raises `NoSuchRange`."""
     found = _RANGE.fullmatch((asked or "").strip())
     if found is None or not any(found.groups()):
         return 0, size
@@ -202,7 +211,7 @@ def _span(asked: str | None, size: int) -> tuple[int, int]:
     start = max(size - int(last), 0) if not first else int(first)
     end = size if not first or not last else min(int(last) + 1, size)
     if start >= end:
-        raise Refused(416, f"The file has {size} bytes: that range is none of it.", "Ask for bytes that are there.")
+        raise NoSuchRange(f"The file has {size} bytes: that range is none of it.", "Ask for bytes that are there.")
     return start, end
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from archiver.model import DatasetState, FileState, MetadataState, Proof, RestoreState
 
@@ -21,13 +21,22 @@ def _utc(at: datetime) -> datetime:
         raise ValueError("it is out of range") from None
 
 
+def _no_number(at: Any) -> Any:
+    """Pydantic would take 2026 for the 2026th second of 1970."""
+    try:
+        float(at)
+    except (TypeError, ValueError, OverflowError):
+        return at
+    raise ValueError("it is a number, and no time such as 2026-03-01T12:00:00Z")
+
+
 def _text(value: str) -> str:
     if not value.isprintable():
         raise ValueError("it holds characters that cannot be printed")
     return value
 
 
-Time = Annotated[datetime, AfterValidator(_utc)]
+Time = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(_utc)]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_text)]
 Id = Annotated[int, Path(ge=1, le=2**53 - 1)]
 

@@ -197,8 +197,8 @@ def what_will_happen(who: Admin, archive: Here, asked: Annotated[PlanQuery, Quer
 
 _BODY = {
     "requestBody": {
-        "required": True,
-        "description": "What changes of [policy], [tiers.*] and [[rules]]; all else is as it is. [[rules]] are replaced as a whole.",
+        "required": False,
+        "description": "What changes of [policy], [tiers.*] and [[rules]], replaced as a whole; all else is as it is. Empty: nothing changes.",
         "content": {"application/toml": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},
     }
 }

@@ -15,14 +15,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
-from archiver.errors import Conflict, NotFound, PublicError, WrongUse
+from archiver.errors import NotFound, PublicError, WrongUse
 from archiver.ledger.store import Moved
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Internal(PublicError):
@@ -54,6 +56,15 @@ class Refused(PublicError):
     def __init__(self, status: int, detail: str, next_step: str) -> None:
         super().__init__(detail, next_step)
         self.status = status  # type: ignore[misc]
+
+
+class BodyTooLarge(PublicError):
+    """More was sent than any request here needs."""
+
+    code = "wrong-use"
+    title = "The request is not right"
+    status = 413
+    exit_code = 2
 
 
 class Problem(BaseModel):
@@ -88,7 +99,7 @@ def public(error: Exception) -> PublicError:
     if isinstance(error, RequestValidationError):
         return _validation(error)
     if isinstance(error, Moved):
-        return Conflict("Somebody else changed this at the same moment.", "Look at it again, then try again.")
+        return error.shown()
     if isinstance(error, HTTPException):
         return _http(error)
     return Internal()
@@ -122,7 +133,7 @@ def _http(error: HTTPException) -> PublicError:
     if error.status_code == 400:
         return WrongUse("The body cannot be read.", "Send JSON, as openapi.json describes it.")
     if error.status_code == 413:
-        return Refused(413, "The request is too large.", "Send less; no request here needs more than some kilobytes.")
+        return BodyTooLarge("The request is too large.", "Send less; no request here needs more than some kilobytes.")
     return Refused(error.status_code, "The request cannot be read.", "Mend the request; openapi.json describes each field.")
 
 
@@ -136,8 +147,16 @@ def headers_for(error: PublicError, raised: Exception) -> dict[str, str]:
     return headers
 
 
-def respond(_request: Request, raised: Exception) -> Response:
+def _allowed(request: Request) -> str:
+    """Every method that this address knows: a router tells those of the first route that fits it, no more."""
+    routes = request.app.router.routes
+    return ", ".join(m for m in _METHODS if any(route.matches({**request.scope, "method": m})[0] is Match.FULL for route in routes))
+
+
+def respond(request: Request, raised: Exception) -> Response:
     """The exception handler of the API."""
+    if isinstance(raised, HTTPException) and raised.status_code == 405:
+        raised = HTTPException(405, headers={"Allow": _allowed(request)})
     error = public(raised)
     if error.status >= 500 and not isinstance(error, Internal):
         log.warning("%s: %s", error.code, error)
@@ -146,10 +165,15 @@ def respond(_request: Request, raised: Exception) -> Response:
 
 
 def mend_openapi(document: dict[str, Any]) -> Mapping[str, Any]:
-    """FastAPI gives every answer the route's media type; errors have their own."""
+    """FastAPI gives every answer the route's media type; errors have their own. A body may be too large wherever there is one."""
     for methods in document["paths"].values():
         for operation in methods.values():
-            for status, answer in operation["responses"].items():
+            answers = operation["responses"]
+            if "requestBody" in operation:
+                ((_, too_large),) = declared(BodyTooLarge).items()
+                known = answers.setdefault("413", {"content": dict(answers["422"]["content"]), "description": ""})
+                known["description"] = " Or: ".join(filter(None, (known["description"], too_large["description"])))
+            for status, answer in answers.items():
                 if (
                     status.startswith(("4", "5"))
                     and "application/json" in answer.get("content", {})

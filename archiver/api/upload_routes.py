@@ -7,7 +7,6 @@ and that it was, is told. Each request can be repeated: it says again how things
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -55,9 +54,9 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Hexadecimal.")]
 PathText = Annotated[Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_is_text)] | None, Field(description="`/`-separated.")]
 PathBytes = Annotated[str | None, Field(max_length=8192, description="The path's bytes, where they are no UTF-8.")]
-Size = Annotated[int, Field(ge=0, le=_MAX_BYTES * 1000)]
+Size = Annotated[int, Field(strict=True, ge=0, le=_MAX_BYTES * 1000)]
 Version = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,1024}$", description="The version that the store answered a PUT of the whole.")]
-FileId = Annotated[int, Field(ge=1, le=2**53 - 1)]
+FileId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1)]
 
 
 class AskedDataset(Asked):
@@ -148,7 +147,7 @@ class UploadItems(BaseModel):
 class AskedParts(Asked):
     """Which parts of a file."""
 
-    numbers: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(min_length=1, max_length=100)
+    numbers: list[Annotated[int, Field(strict=True, ge=1, le=10_000)]] = Field(min_length=1, max_length=100)
 
 
 class PartRequests(BaseModel):
@@ -250,8 +249,8 @@ class InstrumentAnswer(BaseModel):
 class Report(Asked):
     """What an agent has waiting."""
 
-    waiting: int = Field(ge=0, le=10**9)
-    oldest_waiting_s: int | None = Field(None, ge=0, le=10**10)
+    waiting: int = Field(strict=True, ge=0, le=10**9)
+    oldest_waiting_s: Annotated[int, Field(strict=True, ge=0, le=10**10)] | None = None
     message: models.Text = ""
 
 
@@ -352,7 +351,7 @@ def path_of(path: str | None, path_base64: str | None) -> bytes:
         return path.encode()
     try:
         return base64.b64decode(path_base64 or "", validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and what is no ASCII ends in another
         raise WrongUse("`path_base64` is no base64.", "Give the path's bytes in the standard alphabet, with padding.") from None
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from archiver import chain, model
+from archiver.errors import Conflict
 from archiver.ledger import tables as t
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ _NOW_AND_THEN = timedelta(minutes=1)
 
 class Moved(Exception):
     """The row was not in the state the caller saw: somebody else moved it first. Nothing was written."""
+
+    @staticmethod
+    def shown() -> Conflict:
+        """The same for a person, who did not know that somebody else was there."""
+        return Conflict("Somebody else changed this at the same moment.", "Look at it again, then try again.")
 
 
 @dataclass(frozen=True)

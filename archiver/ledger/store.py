@@ -5,11 +5,12 @@ from the state the caller saw, and writes the event in the same transaction. So 
 work on one row cannot both win.
 
 On SQLite a writer is alone. On PostgreSQL writers of one dataset wait in one line (`Transaction.hold_still`), readers see one moment,
-and two that would wait for each other for ever end with `Moved` for one of them.
+two that would wait for each other for ever, or add the same thing at once, end with `Moved` for one of them.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,8 @@ from archiver.ledger.remarks import Remarks
 from archiver.ledger.snapshots import Snapshots
 
 __all__ = ["Ledger", "Moved", "Transaction"]
+
+log = logging.getLogger(__name__)
 
 
 class Transaction(
@@ -138,7 +141,10 @@ class Ledger:
         try:
             yield
         except sa.exc.DatabaseError as error:
-            if getattr(error.orig, "sqlstate", None) in _IN_EACH_OTHERS_WAY:
+            state = getattr(error.orig, "sqlstate", None)
+            if state == _ALREADY_THERE:
+                log.warning("another writer was first: %s", str(error.orig).strip().splitlines()[0])
+            if state in _IN_EACH_OTHERS_WAY:
                 raise Moved("Another writer was in the way; nothing was written.") from error
             gone = error.connection_invalidated or type(error) in {sa.exc.DatabaseError, sa.exc.OperationalError}
             if not gone:  # the others are faults of ours, not of the database
@@ -163,7 +169,8 @@ class Ledger:
 _OPTIONS = "-c TimeZone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
 _POSTGRESQL = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "options": _OPTIONS}
 _DISK_FULL = "53100"
-_IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+_ALREADY_THERE = "23505"  # unique violation: two that both saw that it was not there have added it (PostgreSQL's manual, 13.5)
+_IN_EACH_OTHERS_WAY = frozenset({"40001", "40P01", _ALREADY_THERE})  # serialization failure, deadlock
 
 
 def _postgresql_connect(connection: Any, _record: Any) -> None:

@@ -18,7 +18,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from archiver.api import create_app
+from archiver.api import create_app, problems
 from archiver.api.download_routes import Slots
 from archiver.api.edge import Edge
 from archiver.api.health import Health
@@ -51,7 +51,8 @@ def create_site(archive: Archive, hub: Hub) -> Starlette:
             yield
         hub.close()
 
-    return Starlette(routes=[Mount(root, app=sides)], lifespan=lifespan)
+    # What is not below the prefix, or holds a line's end, which no route takes for a part of an address.
+    return Starlette(routes=[Mount(root, app=sides)], lifespan=lifespan, exception_handlers={HTTPException: problems.respond})
 
 
 class _Sides:

@@ -422,6 +422,8 @@ def test_messages_until_they_are_seen(site):
         ("datasets?state=shut", "state"),
         ("datasets?tier=cold", "cold"),
         ("datasets?from=yesterday", "from"),
+        ("datasets?from=2026", "it is a number, and no time such as 2026-03-01T12:00:00Z"),
+        ("datasets/facets?to=0.5", "to"),
         ("datasets?from=0001-01-01T00:00:00%2B14:00", "from"),
         ("datasets?from=2026-02-01&to=2026-01-01", "from"),
         ("datasets?q=" + "a" * 501, "q"),
@@ -512,8 +514,11 @@ def test_unknown_addresses_and_methods(site):
     alice = site.as_("alice")
     problem(alice.get("api/v1/nothing"), 404, "not-found")
     problem(alice.get("api/v2/datasets"), 404, "not-found")
+    problem(alice.get("api/v1/datasets/%0A/files"), 404, "not-found")  # no route takes a line's end
+    problem(alice.get("/elsewhere"), 404, "not-found")
     problem(alice.post("api/v1/me"), 405, "method-not-allowed")
-    assert alice.request("DELETE", "api/v1/datasets").headers["Allow"] == "GET"
+    assert alice.request("DELETE", "api/v1/datasets").headers["Allow"] == "GET, POST"
+    assert alice.request("TRACE", "api/v1/datasets/1").headers["Allow"] == "GET, PATCH"
 
 
 def test_a_fault_of_ours_is_logged_and_not_shown(site, monkeypatch, caplog):
