@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def link_folder(link: Path, folder: Path, without: str) -> str | None:
 
 
 def write_profiles() -> str | None:
-    """Write the S3 profiles; returns what went wrong. Gives up soon: the lab must not wait for a service that is away."""
+    """Write the S3 profiles; returns what went wrong. Gives up soon: what is said shall stand at the log's beginning."""
     from neve.aws_config import configure  # noqa: PLC0415 - HTTP only when it is used
     from neve.client import Client  # noqa: PLC0415
 
@@ -80,18 +81,35 @@ def write_profiles() -> str | None:
 
 
 def prepare(home: Path) -> list[str]:
-    """Everything before the start; returns what is missing, one sentence each."""
+    """What must be there when the lab shows the home; returns what is missing, one sentence each."""
     data = link_folder(home / "data", data_folder(), "data are read from the store instead of from a path")
     shared = os.environ.get("NEVE_SHARED")  # where there is none, nobody expects one
-    done = (lay_notebook(home), data, shared and link_folder(home / "shared", Path(shared), "nothing is shared there"), write_profiles())
+    done = (lay_notebook(home), data, shared and link_folder(home / "shared", Path(shared), "nothing is shared there"))
     return [problem for problem in done if problem]
 
 
-def main() -> None:
-    """Prepare the home, then become jupyterhub-singleuser with the same arguments and our own."""
-    for problem in prepare(Path.home()):
-        sys.stderr.write(f"neve: {problem}\n")
+def _say(*problems: str | None) -> None:
+    sys.stderr.write("".join(f"neve: {problem}\n" for problem in problems if problem))
     sys.stderr.flush()
+
+
+def _beside(work: Callable[[], None]) -> None:
+    """In a process whose parent has ended: nobody waits for it, and it is nobody's zombie."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        if os.fork() == 0:
+            work()
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    """Prepare the home, then become jupyterhub-singleuser with the same arguments and our own; the profiles are written meanwhile."""
+    _say(*prepare(Path.home()))
+    _beside(lambda: _say(write_profiles()))
     program = Path(sys.executable).with_name("jupyterhub-singleuser")
     try:
         os.execv(program, [str(program), *OPTIONS, *news(), *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process

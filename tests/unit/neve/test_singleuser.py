@@ -19,6 +19,7 @@ def test_all_is_there(home, as_notebook):
     assert singleuser.prepare(home) == []
     assert nbformat.read(home / "Start here.ipynb", as_version=4).cells
     assert (home / "data").readlink() == as_notebook.data
+    assert singleuser.write_profiles() is None
     assert "[profile p1]" in (home / ".aws" / "config").read_text()
 
 
@@ -85,7 +86,8 @@ def test_what_is_missing_is_said(home, as_notebook, monkeypatch, trouble):
     else:
         (home / ".aws").mkdir()
         (home / ".aws" / "config").write_bytes(b"\xff")
-    (problem,) = singleuser.prepare(home)
+    assert singleuser.prepare(home) == []
+    problem = singleuser.write_profiles()
     assert problem.startswith("S3 profiles were not written:")
     assert "secret-token" not in problem
 
@@ -107,6 +109,6 @@ def test_becomes_the_server_even_when_nothing_works(home):
 
     assert jupyterhub.__version__ in done.stdout or done.stdout.strip()[0].isdigit()
     said = [line for line in done.stderr.splitlines() if line.startswith("neve: ")]
-    assert len(said) == 2
+    assert len(said) == 2 and "S3 profiles were not written" in "".join(said)
     assert "cannot be reached" in said[1]
     assert (home / "Start here.ipynb").exists()
