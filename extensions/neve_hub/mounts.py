@@ -301,10 +301,10 @@ class Mounts:
             return  # somebody may just have passed by
         device = mounted(self.here.data)[self.here.data]
         if looks <= _LOOKS:
-            if ended := shared.end(view, device):
+            if ended := shared.end(self.here, view, device):
                 log.warning("%s was held open in %s, which lost it: processes of the notebook were ended: %d", view.name, view.parent.name, ended)
             return  # the next look tells whether that was all
-        if shared.end(view, device, all_that_see_it=True):
+        if shared.end(self.here, view, device, all_that_see_it=True):
             log.warning("%s was held open in %s, which lost it, where it cannot be seen: the notebook was ended", view.name, view.parent.name)
         self._unbind(view)
 

@@ -7,13 +7,16 @@ a link in its place; what lies in it is others', and nothing here looks inside. 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from neve_hub.instance import Instance
 
 ACCOUNT = 1000  # of the notebook image, user and group: all members write as this one
+_MOST = 100_000  # links of a notebook's processes that are looked through, some seconds' worth: a notebook has a few thousand
 
 
 def folder(here: Instance, project: str) -> Path:
@@ -27,12 +30,14 @@ def folder(here: Instance, project: str) -> Path:
     return place
 
 
-def end(view: Path, device: str, *, all_that_see_it: bool = False) -> int:
-    """End the processes of a notebook that hold something open in a view, `<root>/users/<user>/<project>` in the file system `device`: how many.
+def end(here: Instance, view: Path, device: str, *, all_that_see_it: bool = False) -> int:
+    """End the processes of a notebook that hold something open in a view below `here.data`, the file system `device`: how many.
 
-    What is open nowhere but in a message between sockets is found by nobody: then all of the notebook has to go.
+    What is open nowhere but in a message between sockets is found by nobody: then all of the notebook has to go. Who has more open than is
+    looked through counts as holding on.
     """
-    ended = 0
+    tree = f"/{view.parent.relative_to(here.data)}"
+    ended, looked = 0, itertools.count(1)
     known: dict[str, set[str]] = {}  # mount namespace → the view's copies in it
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -42,8 +47,8 @@ def end(view: Path, device: str, *, all_that_see_it: bool = False) -> int:
         try:
             space = str((process / "ns/mnt").readlink())
             if space not in known:
-                known[space] = _copies((process / "mountinfo").read_text("utf-8"), view, device)
-            if known[space] and (all_that_see_it or _holds(process, known[space])):
+                known[space] = _copies((process / "mountinfo").read_text("utf-8"), device, tree, view.name)
+            if known[space] and (all_that_see_it or _holds(process, known[space], looked)):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
                 ended += 1
         except OSError:
@@ -53,20 +58,26 @@ def end(view: Path, device: str, *, all_that_see_it: bool = False) -> int:
     return ended
 
 
-def _copies(mountinfo: str, view: Path, device: str) -> set[str]:
-    """Numbers of the mounts that show a view below a user's tree; this machine has the trees below their common root, and so none."""
+def _copies(mountinfo: str, device: str, tree: str, project: str) -> set[str]:
+    """Numbers of the mounts that show a project where a user's tree is mounted by itself: in their notebook, and not on this machine."""
     mounts = [line.split(" ") for line in mountinfo.splitlines()]
-    trees = {number for number, _, its, root, *_ in mounts if its == device and root.endswith(f"/users/{view.parent.name}")}
-    return {number for number, parent, _, _, place, *_ in mounts if parent in trees and place.endswith(f"/{view.name}")}
+    trees = {number for number, _, its, root, *_ in mounts if its == device and root == tree}
+    return {number for number, parent, _, _, place, *_ in mounts if parent in trees and place.endswith(f"/{project}")}
 
 
-def _holds(process: Path, copies: set[str]) -> bool:
+def _holds(process: Path, copies: set[str], looked: Iterator[int]) -> bool:
     """Whether a process works in one of these mounts, or has something of it open or mapped."""
-    links = [process / "cwd", process / "root", process / "exe", *process.glob("fd/*"), *process.glob("map_files/*")]
-    return any(_mount_of(link) in copies for link in links)
+    return any(next(looked) > _MOST or _mount_of(link) in copies for link in _links(process))
 
 
-def _mount_of(link: Path) -> str | None:
+def _links(process: Path) -> Iterator[str]:
+    yield from (f"{process}/{name}" for name in ("cwd", "root", "exe"))
+    for name in ("fd", "map_files"):
+        with os.scandir(process / name) as links:
+            yield from (link.path for link in links)
+
+
+def _mount_of(link: str) -> str | None:
     """The number of the mount that a process's link leads to; nothing is opened or followed by name."""
     try:
         file = os.open(link, os.O_PATH)

@@ -1,6 +1,6 @@
 """A notebook per user: in a container where a Docker engine answers and has the image, else as a local process.
 
-Law: the choice is made once, when `neve-run` starts, and said aloud. A container has no capability, gains no privilege, and
+Law: the choice is made once, when `neve-run` starts, and said aloud. A container is never root, has no capability, gains no privilege, and
 sees its own home, its user's /data and /shared and nothing else of this machine; a local process is no isolation at all.
 """
 
@@ -19,7 +19,7 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 from traitlets import default
 
-from neve_hub import idle, mounts, oidc, profiles, starting
+from neve_hub import idle, mounts, oidc, profiles, shared, starting
 from neve_hub.instance import LABEL, MARK, Instance, current
 from neve_hub.names import safe_name
 
@@ -52,14 +52,14 @@ class _Notebook:
     def here(self) -> Instance:
         return current()
 
-    def _environment(self, data: str, shared: str) -> dict[str, str]:
+    def _environment(self, data: str, shared_at: str) -> dict[str, str]:
         here = self.here
         found = {
             "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.settings.api.prefix.rstrip('/')}",
             "NEVE_S3_URL": f"http://{here.notebook_host}:{here.s3_public_port}",
             "JUPYTERHUB_ACTIVITY_INTERVAL": str(idle.report_s(here)),
         }
-        return {**found, "NEVE_DATA": data, "NEVE_SHARED": shared} if here.found.mounts else found
+        return {**found, "NEVE_DATA": data, "NEVE_SHARED": shared_at} if here.found.mounts else found
 
     async def _want_data(self) -> None:
         """Ask for the user's trees and wait until they stand; projects join them while the notebook starts."""
@@ -122,7 +122,8 @@ class ContainerSpawner(_Notebook, DockerSpawner):
             self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
             # "ro" would make what is mounted in it read-only too (Docker 25); the folder itself is root's, and the mounts are not.
             self.volumes[str(mounts.shared_tree(here, self.user.name))] = {"bind": "/shared", "mode": "rw", "propagation": "rslave"}
-        self.extra_create_kwargs = {"labels": {LABEL: here.id}}
+        # Whatever the image says: as root it would own the folders that are mounted on.
+        self.extra_create_kwargs = {"labels": {LABEL: here.id}, "user": f"{shared.ACCOUNT}:{shared.ACCOUNT}"}
         async with _turns.taken(self):
             address = await self._come_up(super().start())
         await self._see_data()

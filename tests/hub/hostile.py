@@ -161,6 +161,131 @@ def write_where_data_is(facts: Facts) -> bool:
     return True
 
 
+# ── What members share ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shared(facts: Facts, *parts: str) -> Path:
+    return Path(f"{facts['home']}/shared" if on_host(facts) else "/shared", *parts)
+
+
+def does(action: Callable[[], Any]) -> bool:
+    try:
+        action()
+    except OSError:
+        return False
+    return True
+
+
+def by_a_link(name: str, leads_to: str, target: str = "other project", who: str = "member") -> None:
+    """A link in the folder that one shares with others, to what one does not: read through it."""
+
+    def ask(facts: Facts) -> bool:
+        link, there = shared(facts, facts["own"], "hostile-link"), Path(leads_to.format(**facts))
+        link.unlink(missing_ok=True)
+        link.symlink_to(there)
+        return opens(str(link)) or does(link.read_bytes)
+
+    ask.__name__ = f"by_a_link_to_{name}"
+    probe("/shared", target, who)(ask)
+
+
+by_a_link("what they share", "/shared/{project}")
+by_a_link("their data", "/data/{project}")
+by_a_link("a home", "{home_of_user}", "other user's home", "host")
+by_a_link("the passwords", "/etc/shadow", "host", "host")
+by_a_link("the secrets", "{home}/secrets", "host", "host")
+
+
+@probe("/shared", "other project")
+def open_what_they_share(facts: Facts) -> bool:
+    return opens(f"/shared/{facts['project']}")
+
+
+@probe("/shared", "other project")
+def step_out_of_its_own(facts: Facts) -> bool:
+    return opens(f"/shared/{facts['own']}/../{facts['project']}")
+
+
+@probe("/shared", "other project")
+def what_they_share_through_proc(facts: Facts) -> bool:
+    return opens(f"/proc/1/root/shared/{facts['project']}")
+
+
+@probe("/shared", "other project")
+def write_there(facts: Facts) -> bool:
+    return does(lambda: Path(f"/shared/{facts['project']}/hostile.txt").write_text("hostile"))
+
+
+@probe("/shared", "other project")
+def make_a_folder_there(facts: Facts) -> bool:
+    return does(lambda: Path(f"/shared/{facts['project']}/hostile").mkdir(parents=True, exist_ok=True))
+
+
+@probe("/shared", "other project")
+def move_something_there(facts: Facts) -> bool:
+    mine = Path(f"/shared/{facts['own']}/hostile-moved")
+    mine.write_text("hostile")
+    return does(lambda: mine.rename(f"/shared/{facts['project']}/hostile-moved-there"))
+
+
+@probe("/shared", "other project")
+def take_a_hard_link(facts: Facts) -> bool:
+    mine = Path(f"/shared/{facts['own']}/hostile-hard")
+    mine.unlink(missing_ok=True)
+    return does(lambda: mine.hardlink_to(f"/shared/{facts['project']}/hers.txt"))
+
+
+@probe("/shared", "other project", "host")
+def where_the_host_keeps_it(facts: Facts) -> bool:
+    return opens(f"{facts['home']}/shared/{facts['project']}")
+
+
+@probe("/shared", "host", "host")
+def put_a_folder_beside_them(facts: Facts) -> bool:
+    place = shared(facts, "hostile")
+    return does(place.mkdir) and does(place.rmdir)
+
+
+@probe("/shared", "host", "host")
+def make_a_device_in_it(facts: Facts) -> bool:
+    place = shared(facts, facts["own"], "hostile-device")
+    return does(lambda: os.mknod(place, 0o20600, os.makedev(1, 3))) and does(place.unlink)
+
+
+@probe("/shared", "host", "host")
+def open_a_device_that_lies_there(facts: Facts) -> bool:
+    place = shared(facts, facts["own"], "left-device")
+    if on_host(facts) and os.statvfs(place).f_flag & os.ST_NODEV:
+        return True  # this disk has none in any case
+    return does(lambda: place.write_bytes(b"hostile"))
+
+
+@probe("/shared", "host", "host")
+def become_root_by_a_program_that_lies_there(facts: Facts) -> bool:
+    program, may = os.open(shared(facts, facts["own"], "left-setuid"), os.O_PATH), os.getuid() == 0
+    if on_host(facts) and os.fstatvfs(program).f_flag & os.ST_NOSUID:
+        return True
+    done = subprocess.run([f"/proc/self/fd/{program}", "-u"], pass_fds=[program], user=65534 if may else None, capture_output=True, check=True)
+    return done.stdout == b"0\n"
+
+
+@probe("mount", "lost project")
+def open_what_was_lost(facts: Facts) -> bool:
+    return opens(f"/data/{facts['lost']}")
+
+
+@probe("/shared", "lost project")
+def open_what_they_still_share(facts: Facts) -> bool:
+    return opens(f"/shared/{facts['lost']}")
+
+
+@probe("/shared", "lost project")
+def write_on_through_what_was_held_open(facts: Facts) -> bool:
+    """Ask the process that has held the folder open since it was one's own."""
+    with socket.socket(socket.AF_UNIX) as holder:
+        return does(lambda: holder.connect(facts["holder"])) and holder.recv(10) == b"written"
+
+
 # ── S3 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -28,9 +29,27 @@ from archiver.config import load
 pytestmark = [pytest.mark.docker, pytest.mark.fuse]
 
 TIERS_WITHIN_S = 180
-ALICE, BOB = ("alpine-ice", "battery-cycling")
+ALICE, BOB, LOST = ("alpine-ice", "battery-cycling", "snow-physics")  # the last is alice's; it was bob's, too
+HOLDER = "\0hostile-holder"
 DAY = f"{datetime.now(UTC) + timedelta(days=100):%Y-%m-%d}"
 SCRIPT = Path(hostile.__file__).read_text("utf-8")
+
+# Holds what members share open, and tells whoever asks whether it can still be written.
+HOLDS = f"""
+import os, socket
+folder = os.open("/shared/{LOST}", os.O_RDONLY)
+door = socket.socket(socket.AF_UNIX)
+door.bind({HOLDER!r})
+door.listen()
+while True:
+    asked, _ = door.accept()
+    with asked:
+        try:
+            os.close(os.open("held.txt", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=folder))
+            asked.sendall(b"written")
+        except OSError:
+            asked.sendall(b"refused")
+"""
 
 
 def _browser(path: str, **form: str) -> Callable[[httpx.Client, hostile.Facts], bool]:
@@ -70,6 +89,32 @@ class Stage:
     def container(self, user: str) -> str:
         return f"neve-{self.here.id}-notebook-{user}"
 
+    def inside(self, user: str, *command: str) -> str:
+        return self.engine.docker("exec", self.container(user), *command)
+
+    def share(self) -> None:
+        """bob loses a project that he was in, where a process of his holds on; root leaves in shared folders what would be dangerous elsewhere."""
+        for user in ("alice", "bob"):
+            self.inside(user, "sh", "-c", "for folder in /shared/*; do echo mine > $folder/hers.txt; done")
+            self.engine.docker("exec", "--detach", self.container(user), "python", "-c", HOLDS)
+            wait_until(lambda: "hostile-holder" in self.inside(user, "cat", "/proc/net/unix"), 20, "who holds on")  # noqa: B023 - waited for here
+        for project in (ALICE, BOB):
+            kept = self.hub.home / "shared" / project
+            os.mknod(kept / "left-device", 0o20666, os.makedev(1, 3))
+            (kept / "left-device").chmod(0o666)
+            shutil.copy("/usr/bin/id", kept / "left-setuid")
+            (kept / "left-setuid").chmod(0o4755)
+        self.membership("bob", LOST, "DELETE")
+        wait_until(lambda: LOST not in self.inside("bob", "ls", "/data", "/shared").split(), 60, "bob's loss")
+
+    def tidy(self) -> None:
+        """Take away what was shared; the notebooks have ended."""
+        for left in (self.hub.home / "shared").glob("*/*"):
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+
+    def membership(self, user: str, project: str, method: str) -> None:
+        self.apis["admin"].request(method, f"/groups/{project}/users", json={"users": [user]}).raise_for_status()
+
     def asked(self, user: str, method: str, path: str, **more: Any) -> Any:
         answer = self.archivers[user].request(method, path, **more)
         assert answer.is_success, answer.text
@@ -89,6 +134,7 @@ class Stage:
         restores = [self.asked("alice", "POST", "restores", json={"dataset": str(found["id"]), "days": 5}) for found in cold[:2]]
         hold = self.asked("alice", "POST", "holds", json={"dataset": str(alice["id"]), "until": DAY, "reason": "mine"})
         coming = self.asked("alice", "POST", "datasets", json={"name": "hostile", "project": ALICE, "instrument": "saxs"})
+        mounted = json.loads(self.engine.docker("inspect", "-f", "{{json .Mounts}}", self.container("alice")))
         ports = {"archiver": self.here.settings.api.port, "hub": self.here.hub_port, "proxy": self.here.proxy_api_port}
         ports |= {name: self.here.store_port + number for name, number in (("store_master", 0), ("store_volume", 2), ("store_filer", 4))}
         return {
@@ -97,6 +143,9 @@ class Stage:
             "url": f"http://{self.here.notebook_host}:{self.here.port}",
             "address": self.engine.address(self.container("alice"), self.here.network),
             "home": str(self.hub.home),
+            "home_of_user": next(mount["Source"] for mount in mounted if mount["Destination"] == "/home/jovyan"),
+            "lost": LOST,
+            "holder": HOLDER,
             "engine": self.engine.host,
             "ports": {name: (self.here.notebook_host, port) for name, port in {**ports, "store_s3": self.here.s3_port}.items()},
             "dataset": alice["id"],
@@ -143,10 +192,13 @@ def stage(containers, docker_engine, tmp_path_factory):
     with ExitStack() as held:
         for opened in (*made.apis.values(), *made.archivers.values()):
             held.callback(opened.close)
+        made.membership("bob", LOST, "POST")
+        held.callback(made.tidy)
         for user in ("alice", "bob"):
             spawn(made.apis[user], user)
             held.callback(stop, made.apis[user], user)
-        made.engine.docker("exec", made.container("alice"), "sh", "-c", "echo mine > ~/own.txt")
+        made.inside("alice", "sh", "-c", "echo mine > ~/own.txt")
+        made.share()
         held.enter_context(neighbour(f"nv{made.here.id[:6]}", tmp_path_factory.mktemp("beside")))
         yield made
 

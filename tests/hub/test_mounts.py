@@ -16,6 +16,7 @@ import pytest
 from fixtures.processes import BIN, wait_until
 from hub.people import is_mounts_process
 from neve_hub import mounts, public, store
+from neve_hub import shared as sharing
 from neve_hub.instance import Instance
 
 from archiver.config import exactly, load
@@ -328,3 +329,13 @@ def test_what_is_lost_while_nobody_mounts_goes_with_what_was_held(here, shared, 
     mounting.kill()
     wait_until(lambda: listed(shared) == {"p-two"}, BACK_WITHIN_S, "the loss")
     assert {way for way, process in held.items() if alive(process)} == {"", "nothing"}
+
+
+def test_who_has_more_open_than_is_looked_through_counts_as_holding_on(here, shared, notebook, monkeypatch):
+    held = notebook("nothing")
+    device = mounts.mounted(here.data)[here.data]
+    assert sharing.end(here, shared / "p-one", device) == 0
+    assert sharing.end(here, shared.parent / "bob" / "p-one", device, all_that_see_it=True) == 0, "another's notebook"
+    monkeypatch.setattr(sharing, "_MOST", 20)
+    assert sharing.end(here, shared / "p-one", device) == 2
+    wait_until(lambda: not any(alive(process) for process in held.values()), 5, "their end")

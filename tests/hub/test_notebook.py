@@ -30,6 +30,9 @@ def test_its_environment_is_the_contract(hub, alice):
     assert stat.S_IMODE(Path(alice["HOME"]).stat().st_mode) == 0o700
     if fuse_missing() is None:
         assert alice["NEVE_DATA"] == str(hub.home / "data" / "users" / "alice")
+        assert alice["NEVE_SHARED"] == str(hub.home / "data" / "shared" / "users" / "alice")
+        (Path(alice["HOME"]) / "shared" / "alpine-ice" / "notes.txt").write_text("ours")
+        assert (hub.home / "shared" / "alpine-ice" / "notes.txt").read_text() == "ours"
     assert not [name for name in alice if "SECRET" in name or name in ("NEVE_CONFIG", "AWS_ACCESS_KEY_ID")]
 
 
