@@ -330,7 +330,7 @@ def rotten_store(tmp_path: Path, port_base: Callable[..., int]) -> Iterator[tupl
     access, secret = "own", secrets.token_hex(20)
     process = start_store(folder, base, access, secret)
     yield S3Store(f"http://127.0.0.1:{base + 6}", access, secret, write_profiles(folder / "credentials", access, secret)), folder / "data"
-    process.stop()
+    process.drop()
 
 
 @pytest.mark.long
