@@ -43,7 +43,7 @@ def create_site(archive: Archive, hub: Hub) -> Starlette:
     root = archive.settings.api.prefix.rstrip("/")
     sessions = Sessions(hub, archive.settings.api.prefix, archive.settings.api.session_hours * 3600)
     api = create_app(archive, hub, sessions)
-    sides = _Sides(api, _pages(archive, hub, sessions, api.state.downloads, api.state.health))
+    sides = _Sides(root, api, _pages(archive, hub, sessions, api.state.downloads, api.state.health))
 
     @asynccontextmanager
     async def lifespan(_site: Starlette) -> AsyncIterator[None]:
@@ -58,12 +58,13 @@ def create_site(archive: Archive, hub: Hub) -> Starlette:
 class _Sides:
     """Programs ask the API, people the pages; each side has its own form of errors."""
 
-    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+    def __init__(self, root: str, api: ASGIApp, pages: ASGIApp) -> None:
+        self._root = root  # the mount's own is one off where an address ends with a line's end
         self._api = api
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        first = scope.get("path", "").removeprefix(scope.get("root_path", "")).split("/")[1:2]
+        first = scope.get("path", "").removeprefix(self._root).split("/")[1:2]
         await (self._api if first in (["api"], ["health"], ["openapi.json"]) else self._pages)(scope, receive, send)
 
 

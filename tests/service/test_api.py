@@ -514,7 +514,9 @@ def test_unknown_addresses_and_methods(site):
     alice = site.as_("alice")
     problem(alice.get("api/v1/nothing"), 404, "not-found")
     problem(alice.get("api/v2/datasets"), 404, "not-found")
-    problem(alice.get("api/v1/datasets/%0A/files"), 404, "not-found")  # no route takes a line's end
+    for path in ("datasets/%0A/files", "datasets/1%0A", "datasets/%C3%A9%0A"):  # no route takes a line's end
+        problem(alice.get(f"api/v1/{path}"), 404, "not-found")
+        assert alice.request("PATCH", f"api/v1/{path}", json={}).headers["Content-Type"] == "application/problem+json"
     problem(alice.get("/elsewhere"), 404, "not-found")
     problem(alice.post("api/v1/me"), 405, "method-not-allowed")
     assert alice.request("DELETE", "api/v1/datasets").headers["Allow"] == "GET, POST"

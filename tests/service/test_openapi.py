@@ -7,6 +7,7 @@ what the document allows is no error here.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -53,6 +54,8 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     (folder / "home").mkdir()
     text = settings_toml(folder / "home", store, store.buckets("hot", "archive", "deep"), archive={"bundles": True}, deep={"recall": "always"})
     text += f'[api]\nbroker_role_arn = "arn:aws:iam::role/notebooks"\nsts_endpoint_url = "{store.endpoint_url}"\n'
+    team = store.buckets("team")["team"]
+    text += f'[team]\nbucket = "{team}"\nrole_arn = "arn:aws:iam::role/team"\n'
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
         text += f'[ledger]\nurl = "{postgres.database()}"\n'
@@ -74,6 +77,8 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     yield made
     served.end()
     bench.give_back()
+    with contextlib.closing(store.client()) as s3:
+        s3.delete_bucket(Bucket=team)
 
 
 def begin_things(api: Api) -> None:

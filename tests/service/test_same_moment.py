@@ -13,10 +13,11 @@ from fixtures.archive import Bench, settings_toml
 from fixtures.postgres import Postgres
 from fixtures.store import S3Store
 
-from archiver import addresses, facts, instruments, remark, upload
+from archiver import addresses, cli, facts, instruments, remark, upload
 from archiver.api import problems
 from archiver.archive import Archive
 from archiver.keys import Sender
+from archiver.ledger.store import Moved
 
 SENDER = Sender("alice", None, ("snow",))
 
@@ -104,3 +105,15 @@ def test_both_find_the_dataset_that_one_has_opened(bench: Bench):
     assert first == second
     first, second = at_once(bench.archive, "instrument", lambda archive: upload.open_dataset(archive, SENDER, "mine", "snow", None).full_name)
     assert first == second == "results/mine"
+
+
+def test_the_command_line_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def second(**_: object) -> None:
+        raise Moved("another writer was first")
+
+    monkeypatch.setattr(cli, "cli", second)
+    monkeypatch.setattr("archiver.app.look_for_cycles_rarely", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "Somebody else changed this at the same moment. Look at it again, then try again.\n"
