@@ -1,8 +1,9 @@
 """The hub's wiring: everything it says is computed in neve_hub or stands in neve.toml. Started by `neve-run`."""
 
 import shutil
+from functools import partial
 
-from neve_hub import idle, oidc, password_page, proxy, services, spawner
+from neve_hub import homes, idle, oidc, password_page, proxy, services, spawner
 from neve_hub.announced import Announced
 from neve_hub.auth import PasswordAuthenticator
 from neve_hub.instance import current
@@ -21,6 +22,7 @@ c.JupyterHub.template_vars = {
     "has_passwords": here.settings.login.issuer is None,
     "announcement": Announced(here).follow(),
     "disk_is_full": lambda _user: shutil.disk_usage(here.home / "hub").free < 2**16,
+    "home_warning": partial(homes.warning, here),
 }
 c.JupyterHub.cookie_secret_file = str(here.secrets / "hub-cookie-secret")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from archiver import batch, closing, describe, guards, markers, policy, reception, team
+from archiver import batch, buckets, closing, describe, guards, markers, policy, reception
 from archiver.archive import Archive, utc_now
 from archiver.config import Settings
 from archiver.errors import LedgerUnavailable, PortInUse, PublicError, WrongSetting
@@ -86,7 +86,7 @@ def setup(archive: Archive) -> list[str]:
             made.append(f"marker of {name}")
         if name == policy.HOT and tier.let_browsers_send():
             made.append(f"rule for browsers of {tier.bucket}")
-    made += team.ensure_bucket(archive.settings)
+    made += buckets.ensure(archive.settings)
     with archive.ledger.begin() as tx:
         tx.set_note("tiers", " ".join(archive.settings.tiers))
         if tx.note(guards.SEEN) is None:

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from archiver.errors import WrongSetting
 from archiver.sections import (
     ApiSettings,
+    BackupSettings,
     HubSettings,
     LedgerSettings,
     LoginSettings,
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     api: ApiSettings = ApiSettings()
     team: TeamSettings = TeamSettings()
+    backup: BackupSettings = BackupSettings()
     login: LoginSettings = LoginSettings()
     hub: HubSettings = HubSettings()
 
@@ -99,19 +101,24 @@ class Settings(BaseSettings):
                     raise ValueError(f"rules.{number}.keep names the tier {name!r}, which is none of {', '.join(self.tiers)}")
                 if self.tiers[name].keep is None:
                     raise ValueError(f"rules.{number}.keep cannot shorten the tier {name!r}, which keeps for ever")
-        buckets: dict[tuple[str | None, str], str] = {}
-        for name, tier in self.tiers.items():
-            other = buckets.setdefault((self.tier_endpoint(name), tier.bucket), name)
-            if other != name:
-                raise ValueError(f"tiers.{other} and tiers.{name} share the bucket {tier.bucket}: give each tier a bucket of its own")
-        shared = self.team.bucket and buckets.get((self.store.endpoint_url, self.team.bucket))
-        if shared:
-            raise ValueError(f"team.bucket is the bucket of tiers.{shared}: team notebooks need a bucket of their own")
+        self._share_no_bucket()
         self._reaches(self._rules([]), "policy")
         for number, rule in enumerate(self.rules):
             self._reaches(self._rules([rule]), f"rules.{number}")
             self._reaches(self._rules(self.rules[: number + 1]), f"rules.{number} with those before it")
         return self
+
+    def _share_no_bucket(self) -> None:
+        buckets: dict[tuple[str | None, str], str] = {}
+        for name, tier in self.tiers.items():
+            other = buckets.setdefault((self.tier_endpoint(name), tier.bucket), name)
+            if other != name:
+                raise ValueError(f"tiers.{other} and tiers.{name} share the bucket {tier.bucket}: give each tier a bucket of its own")
+        for setting, bucket, what in (("team", self.team.bucket, "team notebooks"), ("backup", self.backup.bucket, "backups")):
+            shared = bucket and buckets.setdefault((self.store.endpoint_url, bucket), setting)
+            if shared and shared != setting:
+                of = f"tiers.{shared}" if shared in self.tiers else shared
+                raise ValueError(f"{setting}.bucket is the bucket of {of}: {what} need a bucket of their own")
 
     def _reaches(self, rules: Rules, where: str) -> None:
         """Refuse rules under which some age has tiers in fewer places than it asks copies for."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from archiver import guards, markers, policy
+from archiver import guards, markers, nights, policy
 from archiver.archive import Archive, utc_now
 from archiver.errors import PublicError
 from archiver.guards import Guard
@@ -36,6 +36,8 @@ def examine(archive: Archive) -> list[Finding]:
     if findings[0].ok:
         findings.append(_try("settings", lambda: _settings(archive)))
         findings.append(_try("drops", lambda: _drops(archive)))
+    if archive.settings.backup.bucket is not None:
+        findings.append(_try("backups of homes", lambda: _nights(archive)))
     for name, tier in archive.tiers.items():
         reached = _try(f"tier {name}", lambda tier=tier: _reach(tier))  # type: ignore[misc]
         findings.append(reached)
@@ -75,6 +77,14 @@ def _home(archive: Archive) -> str:
         raise PublicError(f"{home} cannot be written.", "Give it to the user that runs the archiver, or set `home`.")
     free = os.statvfs(home)
     return f"{home}, {free.f_bavail * free.f_frsize / 1e9:.1f} GB free"
+
+
+def _nights(archive: Archive) -> str:
+    night = nights.last(archive.settings, archive.wall())
+    assert night is not None
+    if night.why:
+        raise PublicError(night.why, "`neve-run backup now` tries at once.")
+    return f"{night.saved} folders, saved and checked {night.done_at}"
 
 
 def _reach(tier: Tier) -> str:

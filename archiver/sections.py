@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,30}$")]
 
@@ -286,6 +286,18 @@ class TeamSettings(Section):
         return self
 
 
+class BackupSettings(Section):
+    """Homes, and what people share, are saved every night into a bucket of their own, encrypted (restic)."""
+
+    bucket: str | None = Field(
+        None, min_length=3, max_length=63, description="Bucket of the backups, at [store]'s endpoint; it is no tier's. Empty means none are made."
+    )
+    profile: str = Field("homes", description="Profile in store.credentials_file of the identity that reaches this bucket, and no other.")
+    at: time = Field(time(2, 0), description="Time of day (UTC) from which on a night's backup is made; one that was missed is made up for.")
+    keep_daily: int = Field(14, ge=1, description="Of so many days that have a backup the last one is kept.")
+    keep_weekly: int = Field(8, ge=0, description="Of so many weeks that have one, too; what is older is forgotten, and its bytes are deleted.")
+
+
 class LoginSettings(Section):
     """Who gets in: by the facility's own login (OpenID Connect); without an issuer, by a password of the hub's own for each user."""
 
@@ -362,6 +374,12 @@ class HubSettings(Section):
     public_mounts: int = Field(100, ge=0, description="How many public projects, latest first, stand in everybody's /data: a process of s3fs each.")
     cpu_limit: float = Field(2.0, gt=0, description="CPUs a notebook may use.")
     memory_limit: MemoryLimit = Field("4G", description="Memory a notebook may use.")
+    home_quota: ByteSize | None = Field(
+        None,
+        ge=2**20,
+        description="What a home may hold (bytes, or with MB, GB, TB, GiB, TiB): its owner is told from 80 % on, and when it is full no "
+        "notebook starts until something is deleted; empty means no limit.",
+    )
     profiles: dict[ProfileName, ProfileSettings] = Field(
         {}, description="Kinds of notebook to choose between, each a table [hub.profiles.NAME]; the first is the default. None: no choice."
     )

@@ -16,6 +16,8 @@ needed=(
     "s3fs s3fs /data by s3fs"
     "chromium chromium the pages, in a browser"
     "initdb postgresql the ledger on PostgreSQL"
+    "restic restic homes' backups"
+    "bwrap bubblewrap homes' backups"
     "mkfs.xfs xfsprogs homes with a hard limit"
     "linux.uml user-mode-linux homes with a hard limit, in a kernel that has XFS's quotas"
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -20,8 +21,21 @@ NOTEBOOK = "Start here.ipynb"
 OPTIONS = (
     "--ServerApp.contents_manager_class=neve.contents.Contents",  # the file browser shows team notebooks
     "--ServerApp.jpserver_extensions=neve.presence=True",  # what is needed is not stopped for idleness
+    "--ServerApp.jpserver_extensions=neve.room=True",  # a home that is nearly full is told
     "--ResourceUseDisplay.track_cpu_percent=True",
     "--ResourceUseDisplay.enable_prometheus_metrics=False",  # it would count all processes every second, whoever looks
+)
+
+LAB = (f"--LabServerApp.extra_labextensions_path={Path(__file__).parent / 'lab'}",)
+RESCUE_OPTIONS = (
+    "--ServerApp.contents_manager_class=jupyter_server.services.contents.largefilemanager.AsyncLargeFileManager",
+    "--FileContentsManager.delete_to_trash=False",  # the trash is in the full home
+    "--FileContentsManager.always_delete_dir=True",
+    "--ContentsManager.allow_hidden=True",  # what is large is often hidden
+    "--KernelSpecManager.ensure_native_kernel=False",
+    "--KernelSpecManager.allowed_kernelspecs=none",
+    "--ServerApp.jpserver_extensions=neve.room=True",
+    "--LabApp.news_url=",
 )
 
 
@@ -106,13 +120,28 @@ def _beside(work: Callable[[], None]) -> None:
         os._exit(0)
 
 
+def spare_home() -> None:
+    """For the rescue server, which can write nothing: what Jupyter keeps lies beside the home, and nothing in the home can hinder its start."""
+    beside = tempfile.mkdtemp(prefix="neve-rescue-", dir="/tmp")  # else Python tries out where it can write
+    (Path(beside) / "config").mkdir()
+    (Path(beside) / "config" / "migrated").touch()  # else Jupyter would write that it has migrated nothing
+    os.environ.update({f"JUPYTER_{kind}_DIR": f"{beside}/{kind.lower()}" for kind in ("CONFIG", "DATA", "RUNTIME")})
+    os.environ.update({"JUPYTERLAB_WORKSPACES_DIR": f"{beside}/workspaces", "JUPYTERLAB_SETTINGS_DIR": f"{beside}/settings"})
+    os.environ["PYTHONNOUSERSITE"] = "1"
+
+
 def main() -> None:
     """Prepare the home, then become jupyterhub-singleuser with the same arguments and our own; the profiles are written meanwhile."""
-    _say(*prepare(Path.home()))
-    _beside(lambda: _say(write_profiles()))
+    if os.environ.get("NEVE_RESCUE"):
+        options = [*RESCUE_OPTIONS]
+        spare_home()
+    else:
+        options = [*OPTIONS, *news()]
+        _say(*prepare(Path.home()))
+        _beside(lambda: _say(write_profiles()))
     program = Path(sys.executable).with_name("jupyterhub-singleuser")
     try:
-        os.execv(program, [str(program), *OPTIONS, *news(), *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
+        os.execv(program, [str(program), *options, *LAB, *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
     except OSError as error:
         sys.stderr.write(f"neve: {program} cannot be started ({error.strerror}). Install neve[notebook] in {sys.prefix}.\n")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`neve-run`: all of Névé on this machine, in the foreground, until Ctrl-C. Also `neve-run passwd USER`.
+"""`neve-run`: all of Névé on this machine, in the foreground, until Ctrl-C. Also `neve-run passwd USER`, `neve-run backup …`.
 
 Law: nothing is half-started. Settings, ports and leftovers are looked at before anything runs; whatever was started is ended,
 unmounted and removed on every way out; and what the last lines say is true when they are printed.
@@ -26,7 +26,7 @@ from neve.private import write_private
 
 from archiver import config
 from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting, WrongUse
-from neve_hub import asking, engine, firewall, first_start, idle, mounts, oidc, processes, proxy, settings_file, store
+from neve_hub import asking, engine, firewall, first_start, home_backup, homes, idle, mounts, oidc, processes, proxy, settings_file, store
 from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
@@ -124,12 +124,21 @@ def _look_around(here: Instance, *, build_image: bool) -> tuple[Found, list[str]
     open_because = gateway and _wall(here, gateway)
     if open_because:
         missing.append(f"no firewall ({open_because}): notebooks reach this machine's other ports, its private networks and the cloud's metadata")
+    if here.settings.backup.bucket:
+        missing += _unsaved(gateway)
     why_not = "switched off by hub.mounts" if hub.mounts == "never" else mounts.missing()
     if why_not:
         if hub.mounts == "always":
             raise WrongSetting(f"hub.mounts is always, but {why_not}.", "Mend that, or set it to auto.")
         missing.append(f"no /data and no /shared ({why_not}): notebooks read through S3 only, not at a path, and members share no folder")
+    if hub.home_quota is not None and (why_unmeasured := homes.missing(gateway)):
+        missing.append(f"no quota of homes ({why_unmeasured}): hub.home_quota has no effect")
     return Found(gateway=gateway, mounts=why_not is None, firewall=gateway is not None and not open_because), missing
+
+
+def _unsaved(gateway: str | None) -> list[str]:
+    why = home_backup.missing() or homes.missing(gateway)
+    return [f"no backups of homes ({why}): backup.bucket has no effect"] if why else []
 
 
 def _wall(here: Instance, gateway: str) -> str | None:
@@ -179,13 +188,17 @@ def _programs(here: Instance, found: Found) -> list[Program]:
         programs.append(Program("store", store.command(here), 100, stop_wait_s=30))
     if idle.stops(here):
         programs.append(Program(idle.NAME, [python, "-m", "neve_hub.idle"], 600, autostart=False))
+    if here.settings.hub.home_quota is not None and not homes.missing(found.gateway):
+        programs.append(Program(homes.NAME, [python, "-m", "neve_hub.homes"], 600))
+    if here.settings.backup.bucket and not _unsaved(found.gateway):
+        programs.append(Program(home_backup.NAME, [python, "-m", "neve_hub.home_backup"], 600, autostart=False))
     if found.mounts:
         programs.append(Program("mounts", [python, "-m", "neve_hub.mounts"], 300, group=False))
     return programs
 
 
 def _write_secrets(here: Instance) -> None:
-    for name in ("hub-token", "hub-crypt-key", asking.TOKEN, idle.TOKEN):
+    for name in ("hub-token", "hub-crypt-key", asking.TOKEN, idle.TOKEN, home_backup.PASSWORD):
         if not (here.secrets / name).exists():
             write_private(here.secrets / name, os.urandom(32).hex())
     if here.has_own_store:
@@ -271,6 +284,8 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     _wait_for_page(here, supervisor)
     if idle.stops(here):
         supervisor.start(idle.NAME)
+    if here.settings.backup.bucket and not _unsaved(here.found.gateway):
+        supervisor.start(home_backup.NAME)
     if not first:
         return
     if demo != "none":
@@ -353,7 +368,9 @@ def main() -> None:
     parser.add_argument("--build-image", action="store_true", help="build the notebook image if a Docker engine lacks it")
     parser.add_argument("--demo", choices=["full", "small", "none"], default="full", help="what the first start loads")
     parser.set_defaults(do=_run)
-    passwd = parser.add_subparsers().add_parser("passwd", help="give a user a new password, and print it")
+    parsers = parser.add_subparsers()
+    home_backup.add_commands(parsers, lambda do: lambda options: do(_settings(options.config)[0], options))
+    passwd = parsers.add_parser("passwd", help="give a user a new password, and print it")
     passwd.add_argument("user")
     passwd.add_argument("--add", action="store_true", help="make the user if there is none of that name")
     passwd.add_argument("--admin", action="store_true", help="with --add: an admin")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +20,7 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 from traitlets import default
 
-from neve_hub import idle, mounts, oidc, profiles, shared, starting
+from neve_hub import homes, idle, mounts, oidc, rescue, shared, starting
 from neve_hub.instance import LABEL, MARK, Instance, current
 from neve_hub.names import safe_name
 
@@ -47,24 +48,29 @@ class _Notebook:
     log: Any
     authenticator: Any
     pending: Any
+    rescue = False  # whether the next start is the rescue server's; said by `neve_hub.rescue`
 
     @property
     def here(self) -> Instance:
         return current()
 
-    def _environment(self, data: str, shared_at: str) -> dict[str, str]:
+    def _environment(self, data: str, shared_at: str, told: str) -> dict[str, str]:
         here = self.here
         found = {
             "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.settings.api.prefix.rstrip('/')}",
             "NEVE_S3_URL": f"http://{here.notebook_host}:{here.s3_public_port}",
             "JUPYTERHUB_ACTIVITY_INTERVAL": str(idle.report_s(here)),
         }
+        if here.settings.hub.home_quota is not None:
+            found["NEVE_HOME_TOLD"] = f"{told}/{homes.FILE}"
+        if self.rescue:
+            return {**found, rescue.ENVIRONMENT: "1"}
         return {**found, "NEVE_DATA": data, "NEVE_SHARED": shared_at} if here.found.mounts else found
 
     async def _want_data(self) -> None:
         """Ask for the user's trees and wait until they stand; projects join them while the notebook starts."""
         here = self.here
-        if not here.found.mounts:
+        if not here.found.mounts or self.rescue:
             return
         mounts.want(here, self.user.name, [group.name for group in self.user.groups])
         if not await _becomes(lambda: all(tree.is_dir() for tree in self._trees)):
@@ -74,7 +80,7 @@ class _Notebook:
         """Wait until all of the user's projects stand in the trees, as a rule they do by now; one that cannot be mounted is not waited for."""
         here = self.here
         due = {tree / group.name for tree in self._trees for group in self.user.groups if mounts.PROJECT.fullmatch(group.name)}
-        if here.found.mounts and not await _becomes(lambda: due <= mounts.mounted(here.data).keys()):
+        if here.found.mounts and not self.rescue and not await _becomes(lambda: due <= mounts.mounted(here.data).keys()):
             self.log.warning("not all of %s and %s is mounted yet; what is missing appears when it can be mounted", *self._trees)
 
     @property
@@ -83,7 +89,7 @@ class _Notebook:
 
     async def poll(self) -> Any:
         status = await super().poll()
-        if self.here.found.mounts and not self.pending:
+        if self.here.found.mounts and not self.pending and not self.rescue:
             await self._follow(runs=status is None)
         return status
 
@@ -111,13 +117,16 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         return f"neve-{self.here.id}-notebook-{safe_name(self.user.name, self.name)}"
 
     def get_env(self) -> dict[str, str]:
-        return {**super().get_env(), **self._environment("/data", "/shared")}
+        return {**super().get_env(), **self._environment("/data", "/shared", homes.SEEN)}
 
     async def start(self) -> tuple[str, int]:
         here = self.here
+        await rescue.admit(self)
         await self._want_data()
-        self.volumes = {f"neve-{here.id}-home-{safe_name(self.user.name)}": "/home/jovyan"}
-        if here.found.mounts:
+        self.volumes = {homes.volume(here, self.user.name): "/home/jovyan"}
+        if here.settings.hub.home_quota is not None:
+            self.volumes[str(homes.told(here, self.user.name))] = {"bind": homes.SEEN, "mode": "ro"}
+        if here.found.mounts and not self.rescue:
             # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
             self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
             # "ro" would make what is mounted in it read-only too (Docker 25); the folder itself is root's, and the mounts are not.
@@ -186,18 +195,29 @@ class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
 
     @default("home_dir")
     def _home_dir(self) -> str:
-        return str(self.here.home / "homes" / safe_name(self.user.name))
+        return str(homes.folder(self.here, self.user.name))
 
     def get_env(self) -> dict[str, str]:
         env = super().get_env()
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
         here, user = self.here, self.user.name
-        return {**env, MARK: here.id, **self._environment(str(mounts.tree(here, user)), str(mounts.shared_tree(here, user)))}
+        seen = (mounts.tree(here, user), mounts.shared_tree(here, user), homes.told(here, user))
+        return {**env, MARK: here.id, **self._environment(*map(str, seen))}
 
     def get_args(self) -> list[str]:
         return [*super().get_args(), *(["--allow-root"] if os.geteuid() == 0 else [])]
 
+    def make_preexec_fn(self, name: str) -> Callable[[], None]:
+        enter: Callable[[], None] = super().make_preexec_fn(name)
+
+        def enter_and_write_nothing() -> None:
+            enter()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+        return enter_and_write_nothing if self.rescue else enter
+
     async def start(self) -> tuple[str, int]:
+        await rescue.admit(self)
         await self._want_data()
         Path(self.home_dir).mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240 - a local folder, at once
         self.notebook_dir = self.notebook_dir or self.home_dir
@@ -214,6 +234,10 @@ def configure(c: Any, here: Instance) -> None:
     c.Spawner.start_timeout = _TURN_S
     c.Spawner.http_timeout = 120
     c.Spawner.poll_interval = _LOOK_S
+    c.Spawner.apply_user_options = rescue.apply
+    if hub.profiles or hub.home_quota is not None:
+        c.Spawner.options_form = rescue.form
+        c.Spawner.options_from_form = rescue.from_form
     if found.gateway is None:
         c.JupyterHub.spawner_class = ProcessSpawner
         c.Spawner.hub_connect_url = here.hub_url
@@ -222,10 +246,6 @@ def configure(c: Any, here: Instance) -> None:
     c.Spawner.hub_connect_url = f"http://{found.gateway}:{here.port}"
     c.Spawner.cpu_limit = hub.cpu_limit
     c.Spawner.mem_limit = hub.memory_limit
-    if hub.profiles:
-        c.Spawner.options_form = profiles.form
-        c.Spawner.options_from_form = profiles.from_form
-    c.Spawner.apply_user_options = profiles.apply
     c.DockerSpawner.image = hub.image
     c.DockerSpawner.pull_policy = "never"
     c.DockerSpawner.network_name = here.network

@@ -26,7 +26,7 @@ from neve_hub.instance import Instance
 ROLE_ARN = "arn:aws:iam::role/notebook"
 TEAM_ROLE_ARN = "arn:aws:iam::role/team"
 REGION = "us-east-1"
-_PROFILES = ("archiver", "broker", "mounts", "reaper", "setup")
+_PROFILES = ("archiver", "broker", "homes", "mounts", "reaper", "setup")
 _READS = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketVersioning"]
 _READS += ["s3:GetObjectRetention", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketLocation"]
 _WRITES = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectRetention", "s3:RestoreObject"]
@@ -90,6 +90,8 @@ def configure(here: Instance) -> None:
         _identity("broker", keys["broker"], []),
         _identity("mounts", keys["mounts"], [f"Read:{hot}", f"List:{hot}"]),
     ]
+    if here.settings.backup.bucket:
+        identities.append(_identity("homes", keys["homes"], [f"{right}:{here.settings.backup.bucket}" for right in ("Read", "Write", "List")]))
     made = [{"name": name, "content": content} for name, content in policies.items()]
     write_private(here.secrets / "store-identities.json", json.dumps({"identities": identities, "policies": made}))
     near = [tiers[name].bucket for name in ("hot", "archive") if name in tiers]

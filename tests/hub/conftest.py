@@ -2,7 +2,7 @@
 
 | fixture      | scope   | what it gives                                                                                       |
 |--------------|---------|-----------------------------------------------------------------------------------------------------|
-| `hub`        | session | a real Névé by `neve-run`, notebooks as local processes, the small demo, /data where FUSE is there    |
+| `hub`        | session | a real Névé by `neve-run`, notebooks as local processes, homes of 1 GB, the small demo, /data by FUSE  |
 | `containers` | session | the whole instance of the index in tests/conftest.py: notebooks in containers                         |
 | `image`      | module  | a tag of the module's own, which can be given to any image; at first it is the notebook's             |
 | `bare_hub`   | module  | `bare_hub(NAME="value", …)`: notebooks in containers, no /data, no demo, with these settings of [hub] |
@@ -23,7 +23,9 @@ from hub.people import Hub
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory, port_base: Callable[..., int]) -> Iterator[Hub]:
     home = tmp_path_factory.mktemp("hub") / "home"
-    running = start_instance(home, port_base(), env={"NEVE_HUB__DOCKER": "never"}, command=(BIN / "neve-run", "--demo", "small"))
+    running = start_instance(
+        home, port_base(), env={"NEVE_HUB__DOCKER": "never", "NEVE_HUB__HOME_QUOTA": "1GB"}, command=(BIN / "neve-run", "--demo", "small")
+    )
     yield Hub(running)
     running.process.stop()
     assert not leftovers_of(home), running.process.tail()

@@ -1,13 +1,24 @@
-"""A home outlives its container: what people install is there under the next one, of another image too."""
+"""A home outlives its container, and what people install with it; a nearly full one is told of, and a full one starts the rescue server only."""
 
 from __future__ import annotations
 
+import asyncio
+import html
+import json
+import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
-from hub.people import Hub, spawn, stop
+from fixtures.processes import wait_until
+from hub.lab import Lab
+from hub.people import Hub, spawn, stop, xsrf
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 pytestmark = pytest.mark.docker
+MEASURED_WITHIN_S = 90
 # The environment has no registry here: it takes ipykernel from the image, as a person's own would bring it.
 OWN = """
 set -e
@@ -22,7 +33,7 @@ echo 'import sys, tiny; print(sys.prefix, tiny.__file__.startswith(sys.prefix), 
 
 @pytest.fixture(scope="module")
 def lab(bare_hub, image):
-    return bare_hub(IMAGE=image)
+    return bare_hub(IMAGE=image, HOME_QUOTA="200MB")
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +88,104 @@ def test_nothing_of_ones_own_takes_the_place_of_what_the_lab_runs_on(lab, api, d
     assert docker_engine.docker("exec", container(lab), "sh", "-c", shadow) == "/opt/neve/bin/neve-singleuser"
     order = "import sys, numpy, site; print(sys.path.index(site.getusersitepackages()) > sys.path.index(numpy.__path__[0].removesuffix('/numpy')))"
     assert docker_engine.docker("exec", container(lab), "python", "-c", order) == "True"
+
+
+def server(lab: Hub, api: httpx.Client) -> httpx.Client:
+    """The notebook's own API."""
+    return httpx.Client(base_url=f"{lab.url}/user/admin", headers={"Authorization": api.headers["Authorization"]}, timeout=60)
+
+
+def text(page: httpx.Response) -> str:
+    return " ".join(html.unescape(re.sub(r"<script.*?</script>|<[^>]+>", " ", page.text, flags=re.DOTALL)).split())
+
+
+def fill(docker_engine, lab: Hub, path: str, megabytes: int) -> None:
+    docker_engine.docker("exec", container(lab), "sh", "-c", f'mkdir -p "$(dirname ~/{path})" && fallocate -l {megabytes}MB ~/{path}')
+
+
+def test_a_home_that_is_nearly_full_is_told_of_on_the_hubs_pages_and_in_the_lab(lab, api, docker_engine, page):
+    spawn(api, "admin")
+    with lab.person("admin") as client, server(lab, api) as notebook:
+        docker_engine.docker("exec", container(lab), "sh", "-c", "rm -rf ~/env")
+        wait_until(lambda: notebook.get("/neve/room").json() == {"warning": ""}, 30, "the word that all is well")
+        assert "Your home holds" not in client.get("/hub/home").text
+        fill(docker_engine, lab, "raw/much", 150)
+        fill(docker_engine, lab, ".local/share/Trash/files/old", 15)
+        wait_until(lambda: "Your home holds" in client.get("/hub/home").text, MEASURED_WITHIN_S, "a measuring")
+        said = notebook.get("/neve/room").json()["warning"]
+        assert re.match(r"Your home holds 1[6-9]\d MB of the 200 MB it may\. Its largest folders: raw \(15\d MB\), \.local \(\d+\.?\d* MB\), ", said)
+        assert (
+            "15.0 MB are files in the trash; in a terminal, rm -rf ~/.local/share/Trash ends them." in said and "Once it is full no notebook" in said
+        )
+        assert said in text(client.get("/hub/home"))
+    Lab(page, lab.running, "admin").enter()
+    page.locator(".Toastify").get_by_text("Your home holds").wait_for(timeout=60_000)
+
+
+def test_a_full_home_starts_no_notebook_and_a_running_one_goes_on(lab, api, docker_engine):
+    spawn(api, "admin")
+    fill(docker_engine, lab, "raw/more", 200)
+    fill(docker_engine, lab, ".local/share/Trash/files/old", 15)
+    with lab.person("admin") as client:
+        wait_until(lambda: "It is full: no notebook starts" in client.get("/hub/home").text, MEASURED_WITHIN_S, "a measuring")
+        assert docker_engine.docker("exec", container(lab), "cat", "/run/neve-home/home.json")
+        assert api.get("/users/admin").json()["servers"][""]["ready"]
+        stop(api, "admin")
+        answer = api.post("/users/admin/server")
+        assert answer.status_code == 503 and "It is full, so no notebook starts. Start the rescue server" in answer.json()["message"]
+        assert not docker_engine.docker("ps", "-aq", "--filter", f"name={container(lab)}")
+        shown = client.get("/hub/spawn")
+        assert "Your home is full Your home holds" in text(shown) and "“Start” starts the rescue server." in text(shown)
+        assert 'id="home-warning"' not in shown.text, "it is said once"
+        answer = client.post("/hub/spawn/admin", data={"rescue": "1", "_xsrf": xsrf(client, shown)})
+        assert answer.status_code == 200, answer.text
+    spawn(api, "admin")
+
+
+def test_the_rescue_server_can_delete_and_nothing_else(lab, api, docker_engine):
+    config = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+    assert {"Name": "fsize", "Soft": 0, "Hard": 0} in config["HostConfig"]["Ulimits"] and config["HostConfig"]["Memory"] == 768 * 2**20
+    assert {mount["Destination"]: mount["RW"] for mount in config["Mounts"]} == {"/home/jovyan": True, "/run/neve-home": False}
+    with server(lab, api) as notebook:
+        assert notebook.get("/lab").status_code == 200
+        assert notebook.get("/neve/room").json()["warning"].startswith("This is the rescue server: delete what you can spare")
+        assert notebook.get("/api/kernelspecs").json()["kernelspecs"] == {}
+        assert notebook.post("/api/kernels", json={"name": "python3"}).status_code >= 400 and notebook.get("/api/kernels").json() == []
+        new = {"type": "file", "format": "text", "content": "x" * 10}
+        assert notebook.put("/api/contents/new.txt", json=new).status_code >= 400
+        assert notebook.delete("/api/contents/raw").status_code == 204, "a folder with something in it"
+        assert notebook.get("/api/contents/.local/share/Trash/files?content=1").json()["content"][0]["name"] == "old"
+        terminal = notebook.post("/api/terminals").json()["name"]
+    line = "head -c 5 /dev/zero >> ~/asks.py; stat -c 'new %s' ~/new.txt; rm -rf ~/.local/share/Trash; ls -A ~; echo e''nd"
+    with ThreadPoolExecutor(1) as other:  # the browser's tests leave a loop running in this one
+        said = other.submit(asyncio.run, typed(lab, api, terminal, line)).result()
+    assert "File too large" in said or "File size limit exceeded" in said, said
+    assert not re.search(r"new [1-9]", said) and "asks.py" in said and "raw" not in said.rpartition("rm -rf")[2]
+    stop(api, "admin")
+
+
+async def typed(lab: Hub, api: httpx.Client, terminal: str, line: str) -> str:
+    """Type a line into a terminal that ends by printing `end`; what stands there then."""
+    url = f"{lab.url.replace('http', 'ws', 1)}/user/admin/terminals/websocket/{terminal}"
+    socket = await websocket_connect(HTTPRequest(url, headers={"Authorization": api.headers["Authorization"]}))
+    await socket.write_message(json.dumps(["stdin", f"{line}\n"]))
+    said = ""
+    while "\nend" not in said.replace("\r", ""):
+        message = await asyncio.wait_for(socket.read_message(), 30)
+        assert message, said
+        kind, *words = json.loads(message)
+        said += words[0] if kind == "stdout" else ""
+    socket.close()
+    return said
+
+
+def test_when_there_is_room_again_the_next_start_is_a_notebooks_at_once(lab, api, docker_engine):
+    spawn(api, "admin")
+    host = json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]
+    assert not host["Ulimits"] and host["Memory"] == 4 * 2**30
+    with server(lab, api) as notebook:
+        assert "python3" in notebook.get("/api/kernelspecs").json()["kernelspecs"]
+        assert notebook.get("/neve/room").json() == {"warning": ""}
+    assert docker_engine.docker("exec", container(lab), "sh", "-c", "ls ~/raw ~/.local/share/Trash 2>&1; echo written > ~/w; cat ~/w").endswith(
+        "written"
+    )

@@ -19,7 +19,7 @@ LAYERS = [
     ["ledger", "formats", "proof"],
     ["archive"],
     ["names", "people", "addresses", "guards", "lease", "markers", "silence", "obstacles"],
-    ["locations", "team", "manifest", "changeover", "arrivals", "keys", "facts"],
+    ["locations", "buckets", "nights", "manifest", "changeover", "arrivals", "keys", "facts"],
     ["bundle", "outbox", "losses", "tombstones", "contents", "incoming"],
     ["asking", "remark", "instruments", "announce"],
     # the verbs: joined by the ledger's state only

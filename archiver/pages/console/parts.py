@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from archiver import describe, guards
+from archiver import describe, guards, nights
 from archiver.api.health import Health
 from archiver.archive import Archive
 from archiver.guards import Guard
@@ -37,6 +37,9 @@ def look(archive: Archive, health: Health) -> list[Part]:
     if "ledger" not in ill:
         with archive.ledger.read() as tx:
             probed += _in_the_ledger(archive, tx)
+    night = nights.last(archive.settings, archive.wall())
+    if night is not None:
+        probed.append(Part("homes", not night.why, why=night.why, at=night.done_at))
     probed.append(Part("hub", ok=True))  # it has just said who looks at the page
     return sorted(probed, key=lambda part: part.ok)
 

@@ -262,6 +262,8 @@ CONSOLE: dict[str, tuple[str, str]] = {
     "fine_reaper": ("No drop waits longer than it should.", "Aucune suppression de copie n’attend plus qu’elle ne devrait."),
     "part_store": ("Store of", "Stockage de"),
     "fine_store": ("It answers.", "Il répond."),
+    "part_homes": ("Backups of homes", "Sauvegardes des dossiers personnels"),
+    "fine_homes": ("All were saved and checked.", "Toutes ont été faites et vérifiées."),
     "part_hub": ("Hub", "Hub"),
     "fine_hub": ("It has said who you are.", "Il a dit qui vous êtes."),
     "part_copies": ("Copies", "Copies"),
