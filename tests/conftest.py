@@ -35,8 +35,6 @@ A missing component skips the test and says why; with CI=true it fails (`require
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -62,15 +60,27 @@ pytest_plugins = [
 ]
 
 
-_TOGETHER = ("browser", "hub", "docs", "fixtures")
+_SHARE = {
+    "instance": {
+        "browser": ("operators_guide", "sending", "start_here"),
+        "hub": ("browsing", "containers", "hostile", "kills", "odd_names"),
+    },
+    "hub": {"hub": ("identity", "local_homes", "login", "mounts", "notebook", "passwords", "run", "store_access", "team_notebooks")},
+}
+"""Modules that share a fixture which takes long to make: they stay in one process."""
+_TOGETHER = {f"{folder}/test_{name}.py": fixture for fixture, folders in _SHARE.items() for folder, names in folders.items() for name in names}
+_FIRST = ("instance", "hub", "docs", "browser")  # most of these start an instance of their own
+
+
+def _module(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
 
 
 class _Scopes(LoadScopeScheduling):
-    """Two processes (make test): what shares an instance, the engine or the hub stays in one; each other module goes to whichever is free."""
+    """Several processes (make test): each module goes to whichever is free, but for those that share an instance."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "instance" if file.split("/")[1] in _TOGETHER else file
+        return _TOGETHER.get(_module(nodeid), _module(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
@@ -82,4 +92,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker(pytest.mark.timeout(0))
-    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in _TOGETHER)
+        for fixture in _SHARE:
+            if fixture in getattr(item, "fixturenames", ()) and _TOGETHER.get(_module(item.nodeid)) != fixture:
+                raise pytest.UsageError(f"{_module(item.nodeid)} uses the fixture `{fixture}`: name it in _SHARE (tests/conftest.py)")
+    items.sort(key=lambda item: _turn(_module(item.nodeid)))
+
+
+def _turn(module: str) -> int:
+    begins = _TOGETHER.get(module) or module.partition("/")[0]
+    return _FIRST.index(begins) if begins in _FIRST else len(_FIRST)

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
+from typing import Any
 
 from neve.private import write_private
 
@@ -164,7 +165,7 @@ def night(here: Instance) -> Status:
     return said
 
 
-def _saved(here: Instance) -> dict[str, object]:
+def _saved(here: Instance) -> dict[str, Any]:
     keep, host = here.settings.backup, _host(here)
     _open(here)
     sources, trouble = _sources(here), {}

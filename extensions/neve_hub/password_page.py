@@ -71,7 +71,7 @@ class GivePage(PasswordPage):
         self.redirect(f"{self.hub.base_url}password")
 
     @web.authenticated
-    @needs_scope("admin:users")
+    @needs_scope("admin:users")  # type: ignore[untyped-decorator]
     async def post(self) -> None:
         name, authenticator = self.get_body_argument("name", "", strip=False), self.authenticator
         adds = self.get_body_argument("do", "") == "add"

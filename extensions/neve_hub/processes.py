@@ -15,6 +15,7 @@ import time
 import xmlrpc.client
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from neve.private import write_private
@@ -127,7 +128,7 @@ class Supervisor:
         if self.process.poll() is not None:
             raise ProcessError("The supervisor ended.", f"Its log: {self._here.log / 'supervisord.log'}")
         try:
-            states = self._rpc.supervisor.getAllProcessInfo()
+            states: Any = self._rpc.supervisor.getAllProcessInfo()
         except (OSError, xmlrpc.client.Error):
             return []  # not up yet, or busy: the next look tells
         return [state["name"] for state in states if state["statename"] == "FATAL"]

@@ -29,7 +29,7 @@ def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-class Routes(TraefikFileProviderProxy):  # type: ignore[misc]
+class Routes(TraefikFileProviderProxy):
     """The file provider, with rules of ours."""
 
     def _dynamic_config_for_route(self, routespec: str, target: str, data: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -88,13 +88,13 @@ class _Notebook:
         return mounts.tree(self.here, self.user.name), mounts.shared_tree(self.here, self.user.name)
 
     async def poll(self) -> Any:
-        status = await super().poll()
+        status = await super().poll()  # type: ignore[misc]  # the spawner's
         if self.here.found.mounts and not self.pending and not self.rescue:
             await self._follow(runs=status is None)
         return status
 
     async def stop(self, now: bool = False) -> None:
-        await super().stop(now)
+        await super().stop(now)  # type: ignore[misc]
         mounts.release(self.here, self.user.name)
 
     async def _follow(self, *, runs: bool) -> None:
@@ -123,14 +123,15 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         here = self.here
         await rescue.admit(self)
         await self._want_data()
-        self.volumes = {homes.volume(here, self.user.name): "/home/jovyan"}
+        volumes: dict[str, Any] = {homes.volume(here, self.user.name): "/home/jovyan"}
         if here.settings.hub.home_quota is not None:
-            self.volumes[str(homes.told(here, self.user.name))] = {"bind": homes.SEEN, "mode": "ro"}
+            volumes[str(homes.told(here, self.user.name))] = {"bind": homes.SEEN, "mode": "ro"}
         if here.found.mounts and not self.rescue:
             # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
-            self.volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
+            volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
             # "ro" would make what is mounted in it read-only too (Docker 25); the folder itself is root's, and the mounts are not.
-            self.volumes[str(mounts.shared_tree(here, self.user.name))] = {"bind": "/shared", "mode": "rw", "propagation": "rslave"}
+            volumes[str(mounts.shared_tree(here, self.user.name))] = {"bind": "/shared", "mode": "rw", "propagation": "rslave"}
+        self.volumes = volumes
         # Whatever the image says: as root it would own the folders that are mounted on.
         self.extra_create_kwargs = {"labels": {LABEL: here.id}, "user": f"{shared.ACCOUNT}:{shared.ACCOUNT}"}
         async with _turns.taken(self):
@@ -192,6 +193,8 @@ async def _answers(ip: str, port: int) -> bool:
 
 class ProcessSpawner(_Notebook, SimpleLocalProcessSpawner):
     """A process of the account that runs the hub: for trying Névé out, and for people who trust each other."""
+
+    notebook_dir: Any
 
     @default("home_dir")
     def _home_dir(self) -> str:

@@ -170,7 +170,8 @@ def client(here: Instance, profile: str, service: str = "s3") -> Any:
         read_timeout=5,
         retries={"total_max_attempts": 1},
     )
-    return boto3.client(service, endpoint_url=here.s3_url, region_name=REGION, config=config, **key)
+    make: Any = boto3.client  # typed by the service's literal name
+    return make(service, endpoint_url=here.s3_url, region_name=REGION, config=config, **key)
 
 
 def wait(here: Instance, *, seconds: float) -> None:
