@@ -27,7 +27,7 @@ def last(settings: Settings, at: datetime) -> Night | None:
     try:
         said = json.loads((settings.home / "hub" / "home-backup.json").read_text("utf-8"))
     except FileNotFoundError:
-        return Night("Homes were never saved: see log/home-backup.log.")
+        return Night("Homes were never saved: log/home-backup.log says why, or neve-run at its start.")
     done_at = str(said["done_at"]) or None
     if said["problem"]:
         return Night(f"Homes were not saved: {said['problem']}", done_at)

@@ -38,6 +38,7 @@ log = logging.getLogger("neve.home_backup")
 NAME = "home-backup"
 PASSWORD = "home-backup-password"  # noqa: S105 - a file's name
 _SHARED = "shared"
+_HOST = "neve"  # to restic; always the same, so that a machine that takes over finds what this one saved
 _LOOK_S = 30.0
 _AGAIN = timedelta(hours=1)  # after a night that failed
 _PARTLY = 3  # restic's exit code for: a snapshot was made, and some files could not be read
@@ -91,7 +92,7 @@ def environment(here: Instance) -> dict[str, str]:
     settings = here.settings
     endpoint = settings.store.endpoint_url or f"https://s3.{settings.store.region}.amazonaws.com"
     found = {
-        "PATH": "/usr/bin:/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": "/cache",
         "TMPDIR": "/cache",
         "RESTIC_CACHE_DIR": "/cache",
@@ -146,7 +147,7 @@ def _open(here: Instance) -> None:
 
 def _sources(here: Instance) -> dict[str, Path]:
     """What is saved: where restic sees it → where it lies."""
-    found = {f"/homes/{name}": place for name, place in sorted(homes.places(here).items()) if place.is_dir()}
+    found = {f"/homes/{name}": place for name, place in sorted(homes.places(here).items())}
     shared = here.home / _SHARED
     return {**found, f"/{_SHARED}": shared} if shared.is_dir() else found
 
@@ -166,11 +167,11 @@ def night(here: Instance) -> Status:
 
 
 def _saved(here: Instance) -> dict[str, Any]:
-    keep, host = here.settings.backup, _host(here)
+    keep = here.settings.backup
     _open(here)
     sources, trouble = _sources(here), {}
     for seen, place in sources.items():
-        code, said = _restic(here, "backup", "--host", host, "--one-file-system", seen, reads=(place, seen))
+        code, said = _restic(here, "backup", "--host", _HOST, "--one-file-system", seen, reads=(place, seen))
         if code == _PARTLY:
             log.warning("%s: some files could not be read: %s", seen, said[-_WORDS:])
         elif code:
@@ -179,14 +180,10 @@ def _saved(here: Instance) -> dict[str, Any]:
         told = "; ".join(f"{seen}: {said}" for seen, said in trouble.items())
         raise BackupError(f"{len(trouble)} of {len(sources)} folders were not saved: {told}", "The next try is in an hour.")
     _must(
-        here, "forget", "--host", host, "--group-by", "host,paths", f"--keep-daily={keep.keep_daily}", f"--keep-weekly={keep.keep_weekly}", "--prune"
+        here, "forget", "--host", _HOST, "--group-by", "host,paths", f"--keep-daily={keep.keep_daily}", f"--keep-weekly={keep.keep_weekly}", "--prune"
     )
     _must(here, "check")
     return {"saved": len(sources), "problem": ""}
-
-
-def _host(here: Instance) -> str:
-    return f"neve-{here.id}"
 
 
 def _now() -> str:
@@ -241,7 +238,7 @@ def restore(here: Instance, seen: str, target: Path, snapshot: str = "latest") -
         raise WrongUse(f"{snapshot} is no snapshot.", "`neve-run backup list` tells them.")
     with _alone(here), tempfile.TemporaryDirectory(dir=target.parent, prefix=".neve-restore-") as work:
         code, said = _restic(
-            here, "restore", snapshot, "--host", _host(here), "--path", seen, "--target", "/back", "--verify", writes=(Path(work), "/back")
+            here, "restore", snapshot, "--host", _HOST, "--path", seen, "--target", "/back", "--verify", writes=(Path(work), "/back")
         )
         if "no snapshot" in said or "no matching ID" in said:
             raise NotFound(f"There is no backup of {seen}" + ("." if snapshot == "latest" else f" called {snapshot}."), "`neve-run backup list`.")
@@ -260,7 +257,7 @@ def _now_command(here: Instance, _: argparse.Namespace) -> int:
 
 def _list_command(here: Instance, options: argparse.Namespace) -> int:
     code, said = _restic(
-        here, "snapshots", "--no-lock", "--host", _host(here), "--json", *(["--path", _seen(options)] if options.user or options.shared else [])
+        here, "snapshots", "--no-lock", "--host", _HOST, "--json", *(["--path", _seen(options)] if options.user or options.shared else [])
     )
     if code:
         raise BackupError(f"`restic snapshots` ended with {code}: {said[-_WORDS:]}", "")

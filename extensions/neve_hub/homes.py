@@ -148,7 +148,7 @@ def warning(here: Instance, user: Any) -> str:
 
 async def now(here: Instance, user: str) -> Home | None:
     """How full a home is, looked at now; as it was known where that takes too long or cannot be done."""
-    if here.settings.hub.home_quota is None or missing(here.found.gateway):
+    if here.settings.hub.home_quota is None:
         return None
     try:
         await asyncio.wait_for(asyncio.to_thread(_look, here, user), 2 * _NOW_S)
@@ -158,6 +158,8 @@ async def now(here: Instance, user: str) -> Home | None:
 
 
 def _look(here: Instance, user: str) -> None:
+    if missing(here.found.gateway):
+        return
     home = Home(measure(_made(here, user), _NOW_S), here.settings.hub.home_quota or 0)
     if home.usage.whole or home.is_full:
         _note(_told(here, safe_name(user)), home)

@@ -5,7 +5,7 @@
 | `hub`        | session | a real Névé by `neve-run`, notebooks as local processes, homes of 1 GB, the small demo, /data by FUSE  |
 | `containers` | session | the whole instance of the index in tests/conftest.py: notebooks in containers                         |
 | `image`      | module  | a tag of the module's own, which can be given to any image; at first it is the notebook's             |
-| `bare_hub`   | module  | `bare_hub(NAME="value", …)`: notebooks in containers, no /data, no demo, with these settings of [hub] |
+| `bare_hub`   | module  | `bare_hub(NAME="value", …)`: notebooks in containers, no /data, no demo, with these settings of [hub], or NEVE_… |
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def bare_hub(
         def start(**hub: str) -> Hub:
             home = tmp_path_factory.mktemp("bare") / "home"
             settings = {"IMAGE": singleuser_image, "DOCKER": "always", "MOUNTS": "never", **hub}
-            env = {**docker_engine.env, **{f"NEVE_HUB__{name}": value for name, value in settings.items()}}
+            env = {**docker_engine.env, **{name if name.startswith("NEVE_") else f"NEVE_HUB__{name}": value for name, value in settings.items()}}
             running = start_instance(home, port_base(), env=env, command=(BIN / "neve-run", "--demo", "none"))
             started.callback(lambda: docker_engine.remove_volumes(f"neve-{(home / 'instance-id').read_text().strip()}-"))
             started.callback(running.process.stop)

@@ -6,16 +6,23 @@ import asyncio
 import html
 import json
 import re
+import subprocess
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
-from fixtures.processes import wait_until
+from fixtures.processes import BIN, wait_until
+from fixtures.requirements import require_command
 from hub.lab import Lab
 from hub.people import Hub, spawn, stop, xsrf
+from neve_hub import home_backup
+from neve_hub.instance import Instance
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
+
+from archiver.config import load
 
 pytestmark = pytest.mark.docker
 MEASURED_WITHIN_S = 90
@@ -33,7 +40,9 @@ echo 'import sys, tiny; print(sys.prefix, tiny.__file__.startswith(sys.prefix), 
 
 @pytest.fixture(scope="module")
 def lab(bare_hub, image):
-    return bare_hub(IMAGE=image, HOME_QUOTA="200MB")
+    for command in ("restic", "bwrap"):
+        require_command(command, what="backups")
+    return bare_hub(IMAGE=image, HOME_QUOTA="200MB", NEVE_BACKUP__BUCKET="neve-homes")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +97,24 @@ def test_nothing_of_ones_own_takes_the_place_of_what_the_lab_runs_on(lab, api, d
     assert docker_engine.docker("exec", container(lab), "sh", "-c", shadow) == "/opt/neve/bin/neve-singleuser"
     order = "import sys, numpy, site; print(sys.path.index(site.getusersitepackages()) > sys.path.index(numpy.__path__[0].removesuffix('/numpy')))"
     assert docker_engine.docker("exec", container(lab), "python", "-c", order) == "True"
+
+
+def test_a_home_is_saved_while_it_is_worked_in_and_comes_back(lab, api, docker_engine, tmp_path):
+    """The home is a volume; its server runs since the test before."""
+
+    def backup(*words: str | Path) -> str:
+        command = [BIN / "neve-run", "--config", lab.home / "neve.toml", "backup", *words]
+        return subprocess.run(command, env=lab.running.env, check=True, capture_output=True, text=True).stdout
+
+    wait_until(lambda: home_backup.status(Instance(load(lab.home / "neve.toml"))).done_at, 60, "the first night, which is made up for at the start")
+    docker_engine.docker("exec", container(lab), "sh", "-c", "echo mine > ~/mine.txt; chmod 640 ~/mine.txt; ln -s /etc/passwd ~/theirs")
+    assert backup("now") == "saved 1 folders, and checked\n"
+    docker_engine.docker("exec", container(lab), "sh", "-c", "rm ~/mine.txt ~/theirs")
+    assert "/homes/admin" in backup("list", "--user", "admin")
+    backup("restore", "--user", "admin", tmp_path / "back")
+    status = (tmp_path / "back" / "mine.txt").stat()
+    assert (tmp_path / "back" / "mine.txt").read_text() == "mine\n" and (oct(status.st_mode), status.st_uid) == ("0o100640", 1000)
+    assert str((tmp_path / "back" / "theirs").readlink()) == "/etc/passwd"
 
 
 def server(lab: Hub, api: httpx.Client) -> httpx.Client:
