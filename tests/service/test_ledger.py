@@ -24,6 +24,7 @@ from archiver.ledger.store import Moved
 from archiver.model import DropState, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TWICE = (sa.exc.IntegrityError, Moved)  # on PostgreSQL it is told as though another writer had been first
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -162,7 +163,7 @@ def refused(ledger: Ledger, table: sa.Table, **values: object) -> None:
 
 def test_one_transfer_under_way_per_object_and_tier(ledger: Ledger):
     first = plan(ledger)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(TWICE):
         plan(ledger)
     plan(ledger, "deep")
     with ledger.begin() as tx:
@@ -171,7 +172,7 @@ def test_one_transfer_under_way_per_object_and_tier(ledger: Ledger):
     with ledger.begin() as tx:
         tx.change("transfer", again, TransferState.FAILED)
         tx.change("transfer", tx.transfer(again.id), TransferState.QUARANTINED)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(TWICE):
         plan(ledger)  # a quarantined one has not ended: a person decides
 
 
@@ -190,10 +191,10 @@ def test_one_of_each_name_path_key_copy_drop_recall_and_number(ledger: Ledger):
     refused(ledger, t.recall, copy_id=1, dataset_id=1, state=RecallState.RUNNING, asked_at=NOW, updated_at=NOW)
     refused(ledger, t.event, dataset_id=1, seq=1, at=NOW, actor="a", kind="k", detail={})
     refused(ledger, t.object_, dataset_id=1, kind=ObjectKind.FILE, key="snow/saxs/2026/03/run1/a", size_bytes=1)
-    with pytest.raises(sa.exc.IntegrityError), ledger.begin() as tx:
+    with pytest.raises(TWICE), ledger.begin() as tx:
         tx.add_file(1, "a", b"a", 1, 1, None)
     for name, prefix in (("run1", "elsewhere"), ("run2", "snow/saxs/2026/03/run1")):
-        with pytest.raises(sa.exc.IntegrityError), ledger.begin() as tx:
+        with pytest.raises(TWICE), ledger.begin() as tx:
             tx.open_dataset("snow", "saxs", name, prefix, None)
     with ledger.begin() as tx:  # the recall that is under way is shared
         assert tx.recall_for(tx.copy(1), 1).id == 1
