@@ -145,11 +145,17 @@ def test_rules_that_somebody_takes_away_stand_again(containers, docker_engine, a
     def reached() -> bool:
         return inside(docker_engine, alice, "python", "-c", KNOCK, here.notebook_host, str(metadata)) == "open"
 
+    def rules() -> list[str]:
+        return [line for chain in chains for line in subprocess.check_output(["iptables", "-w", "30", "-S", chain], text=True).splitlines()]
+
+    chains = (f"NEVE-{here.id}-IN", f"NEVE-{here.id}-FWD")
+    stood = rules()
     assert not reached()
-    for chain in (f"NEVE-{here.id}-IN", f"NEVE-{here.id}-FWD"):
-        subprocess.run(["iptables", "-F", chain], check=True)
-    wait_until(lambda: "put up anew" in containers.running.process.output(), BACK_WITHIN_S, "the word of it")
+    for chain in chains:
+        subprocess.run(["iptables", "-w", "30", "-F", chain], check=True)
+    wait_until(lambda: rules() == stood, BACK_WITHIN_S, "the rules")
     assert not reached()
+    wait_until(lambda: "put up anew" in containers.running.process.output(), 5, "the word of it")
 
 
 def test_it_does_not_reach_another_notebook(containers, docker_engine, alice, here):
