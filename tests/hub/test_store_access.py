@@ -150,7 +150,7 @@ def test_an_older_installation_gains_the_keys_it_lacks(tmp_path, monkeypatch):
     kept = "[archiver]\naws_access_key_id = A\naws_secret_access_key = B"
     (older.secrets / "credentials").write_text(kept)
     made = store.credentials(older)
-    assert set(made) == {"archiver", "broker", "mounts", "reaper", "setup"}
+    assert set(made) == {"archiver", "broker", "homes", "mounts", "reaper", "setup"}
     assert made["archiver"] == {"aws_access_key_id": "A", "aws_secret_access_key": "B"}
     assert store.credentials(older) == made
     assert (older.secrets / "credentials").read_text().startswith(kept)
