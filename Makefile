@@ -1,4 +1,4 @@
-# run: all of Névé on this machine, until Ctrl-C. test: about 25 minutes on 2 cores; test-long: what is longer. bench, lint, image.
+# run: all of Névé on this machine, until Ctrl-C. test: about 27 minutes on 2 cores; test-long: what is longer. bench, lint, image.
 # neve-send.pyz: dist/neve-send.pyz, the sender for machines that have Python and nothing else.
 # NEVE_HOME (default ./.neve), NEVE_PORT (default 8000) and DOCKER_HOST are respected.
 

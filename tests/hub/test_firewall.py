@@ -241,6 +241,7 @@ def test_without_the_right_a_laptop_is_warned(tmp_path, port_base, no_rights):
     assert not leftovers_of(tmp_path / "home")
 
 
+@pytest.mark.long
 def test_when_rules_cannot_be_looked_at_the_lab_works_on_and_says_so_once(tmp_path, port_base, docker_engine, singleuser_image):
     broken = tmp_path / "broken"
     (tmp_path / "bin").mkdir()

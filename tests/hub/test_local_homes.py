@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 import httpx
+import pytest
 from hub.people import spawn, stop
 
 USER = "bob"
 
 
+@pytest.mark.long
 def test_a_full_home_starts_the_rescue_server_only_and_then_a_notebook_again(hub):
     large = hub.home / "homes" / USER / "raw" / "large"
     with hub.api(USER) as api, hub.person(USER) as client:
