@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from archiver.config import Settings
 
@@ -20,12 +21,17 @@ class Night:
     saved: int = 0
 
 
+def file(settings: Settings) -> Path:
+    """Where it is written down."""
+    return settings.home / "hub" / "home-backup.json"
+
+
 def last(settings: Settings, at: datetime) -> Night | None:
     """None: no backups are made."""
     if settings.backup.bucket is None:
         return None
     try:
-        said = json.loads((settings.home / "hub" / "home-backup.json").read_text("utf-8"))
+        said = json.loads(file(settings).read_text("utf-8"))
     except FileNotFoundError:
         return Night("Homes were never saved: log/home-backup.log says why, or neve-run at its start.")
     done_at = str(said["done_at"]) or None

@@ -28,8 +28,10 @@ from typing import Any
 
 from neve.private import write_private
 
+from archiver import nights
 from archiver.errors import Conflict, NotFound, PublicError, WrongUse
 from neve_hub import homes, store
+from neve_hub.background import log_plainly
 from neve_hub.instance import Instance, current, secret
 from neve_hub.names import safe_name
 
@@ -77,7 +79,7 @@ def status(here: Instance) -> Status:
 
 
 def _status_file(here: Instance) -> Path:
-    return here.home / "hub" / "home-backup.json"
+    return nights.file(here.settings)
 
 
 def _remember(here: Instance, said: Status) -> None:
@@ -214,7 +216,7 @@ def due(said: Status, at: time_of_day, now: datetime) -> bool:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_plainly()
     here = current()
     os.nice(19)
     log.info("homes are saved to %s at %s UTC", here.settings.backup.bucket, here.settings.backup.at)

@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from neve.private import write_private
 from neve.wording import size_text
 
 from neve_hub import engine, home_limits
+from neve_hub.background import log_plainly, told_to_stop
 from neve_hub.instance import LABEL, Instance, current
 from neve_hub.measuring import TRASH, Usage, measure
 from neve_hub.names import safe_name
@@ -221,10 +221,8 @@ class Measuring:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    log_plainly()
+    stop = told_to_stop()
     here = current()
     quota = here.settings.hub.home_quota
     if quota is None:

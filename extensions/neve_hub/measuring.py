@@ -76,14 +76,14 @@ class _Walk:
                     self.largest = sorted([*self.largest, (inside, entry.name)], reverse=True)[:LARGEST]
         return size
 
-    def path_bytes(self, folder: int, path: str) -> float:
-        """What is in a folder below an open one; nothing where it is not there."""
+    def path_bytes(self, folder: int, path: str, depth: int = 1) -> float:
+        """What is in a folder below an open one, which counts as so deep; nothing where it is not there."""
         name, _, rest = path.partition("/")
         inside = self._opened(folder, name)
         if inside is None:
             return 0.0
         try:
-            return self.path_bytes(inside, rest) if rest else self.folder_bytes(inside, 1)
+            return self.path_bytes(inside, rest) if rest else self.folder_bytes(inside, depth)
         finally:
             os.close(inside)
 
@@ -91,13 +91,7 @@ class _Walk:
         if depth > _DEEPEST:
             self.whole = False
             return 0.0
-        inside = self._opened(folder, name)
-        if inside is None:
-            return 0.0
-        try:
-            return self.folder_bytes(inside, depth)
-        finally:
-            os.close(inside)
+        return self.path_bytes(folder, name, depth)
 
     def _opened(self, folder: int, name: str) -> int | None:
         try:

@@ -17,9 +17,7 @@ import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +28,7 @@ from neve.private import write_private
 
 from archiver.config import Settings
 from neve_hub import asking, public, shared
+from neve_hub.background import log_plainly, told_to_stop
 from neve_hub.instance import Instance, current
 from neve_hub.names import safe_name
 
@@ -315,10 +314,8 @@ class Mounts:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    log_plainly()
+    stop = told_to_stop()
     here = current()
     mounts = Mounts(here, here.secrets / "s3fs-passwd")
     mounts.prepare()

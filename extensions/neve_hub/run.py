@@ -141,6 +141,10 @@ def _unsaved(gateway: str | None) -> list[str]:
     return [f"no backups of homes ({why}): backup.bucket has no effect"] if why else []
 
 
+def _saves_homes(here: Instance, gateway: str | None) -> bool:
+    return here.settings.backup.bucket is not None and not _unsaved(gateway)
+
+
 def _wall(here: Instance, gateway: str) -> str | None:
     """Put the notebooks' firewall up, or say why it is not there. On a laptop that is a warning; where others work, it stops the start."""
     hub = here.settings.hub
@@ -190,7 +194,7 @@ def _programs(here: Instance, found: Found) -> list[Program]:
         programs.append(Program(idle.NAME, [python, "-m", "neve_hub.idle"], 600, autostart=False))
     if here.settings.hub.home_quota is not None and not homes.missing(found.gateway):
         programs.append(Program(homes.NAME, [python, "-m", "neve_hub.homes"], 600))
-    if here.settings.backup.bucket and not _unsaved(found.gateway):
+    if _saves_homes(here, found.gateway):
         programs.append(Program(home_backup.NAME, [python, "-m", "neve_hub.home_backup"], 600, autostart=False))
     if found.mounts:
         programs.append(Program("mounts", [python, "-m", "neve_hub.mounts"], 300, group=False))
@@ -284,7 +288,7 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     _wait_for_page(here, supervisor)
     if idle.stops(here):
         supervisor.start(idle.NAME)
-    if here.settings.backup.bucket and not _unsaved(here.found.gateway):
+    if _saves_homes(here, here.found.gateway):
         supervisor.start(home_backup.NAME)
     if not first:
         return

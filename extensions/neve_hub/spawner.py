@@ -70,7 +70,7 @@ class _Notebook:
     async def _want_data(self) -> None:
         """Ask for the user's trees and wait until they stand; projects join them while the notebook starts."""
         here = self.here
-        if not here.found.mounts or self.rescue:
+        if not self._has_data:
             return
         mounts.want(here, self.user.name, [group.name for group in self.user.groups])
         if not await _becomes(lambda: all(tree.is_dir() for tree in self._trees)):
@@ -80,8 +80,13 @@ class _Notebook:
         """Wait until all of the user's projects stand in the trees, as a rule they do by now; one that cannot be mounted is not waited for."""
         here = self.here
         due = {tree / group.name for tree in self._trees for group in self.user.groups if mounts.PROJECT.fullmatch(group.name)}
-        if here.found.mounts and not self.rescue and not await _becomes(lambda: due <= mounts.mounted(here.data).keys()):
+        if self._has_data and not await _becomes(lambda: due <= mounts.mounted(here.data).keys()):
             self.log.warning("not all of %s and %s is mounted yet; what is missing appears when it can be mounted", *self._trees)
+
+    @property
+    def _has_data(self) -> bool:
+        """Whether the next start, or the one that runs, shows /data and /shared."""
+        return self.here.found.mounts and not self.rescue
 
     @property
     def _trees(self) -> tuple[Path, Path]:
@@ -89,7 +94,7 @@ class _Notebook:
 
     async def poll(self) -> Any:
         status = await super().poll()  # type: ignore[misc]  # the spawner's
-        if self.here.found.mounts and not self.pending and not self.rescue:
+        if self._has_data and not self.pending:
             await self._follow(runs=status is None)
         return status
 
@@ -126,7 +131,7 @@ class ContainerSpawner(_Notebook, DockerSpawner):
         volumes: dict[str, Any] = {homes.volume(here, self.user.name): "/home/jovyan"}
         if here.settings.hub.home_quota is not None:
             volumes[str(homes.told(here, self.user.name))] = {"bind": homes.SEEN, "mode": "ro"}
-        if here.found.mounts and not self.rescue:
+        if self._has_data:
             # The parent of the mounts, so that a mount that was killed and comes back is seen inside (TRIED: rslave).
             volumes[str(mounts.tree(here, self.user.name))] = {"bind": "/data", "mode": "ro", "propagation": "rslave"}
             # "ro" would make what is mounted in it read-only too (Docker 25); the folder itself is root's, and the mounts are not.

@@ -13,6 +13,7 @@ import psutil
 from fixtures.instance import RunningInstance
 from fixtures.processes import wait_until
 from neve_hub.instance import Instance
+from neve_hub.names import safe_name
 
 SPAWN_WITHIN_S = 90
 
@@ -30,6 +31,10 @@ class Hub:
     @property
     def home(self) -> Path:
         return self.running.home
+
+    def container(self, user: str) -> str:
+        """The name of a user's notebook's container."""
+        return f"neve-{(self.home / 'instance-id').read_text().strip()}-notebook-{safe_name(user)}"
 
     @contextmanager
     def login(self, user: str, password: str) -> Iterator[tuple[httpx.Client, httpx.Response]]:

@@ -59,8 +59,7 @@ def token(containers, docker_engine):
     """The secret of alice's notebook."""
 
     def read() -> str:
-        number = (containers.home / "instance-id").read_text().strip()
-        return docker_engine.docker("exec", f"neve-{number}-notebook-alice", "printenv", "JUPYTERHUB_API_TOKEN")
+        return docker_engine.docker("exec", containers.container("alice"), "printenv", "JUPYTERHUB_API_TOKEN")
 
     return read
 

@@ -42,9 +42,9 @@ def alice(containers, docker_engine, here):
     """Name of alice's running container."""
     with containers.api("alice") as api:
         spawn(api, "alice")
-        yield f"neve-{here.id}-notebook-alice"
+        yield containers.container("alice")
         stop(api, "alice")
-    assert not docker_engine.docker("ps", "-aq", "--filter", f"name=neve-{here.id}-notebook-alice")
+    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={containers.container('alice')}")
     assert docker_engine.docker("volume", "ls", "-q", "--filter", f"name=neve-{here.id}-home-alice"), "the home is gone with its container"
 
 
@@ -162,7 +162,7 @@ def test_it_does_not_reach_another_notebook(containers, docker_engine, alice, he
     with containers.api("bob") as api:
         spawn(api, "bob")
         try:
-            bob = f"neve-{here.id}-notebook-bob"
+            bob = containers.container("bob")
             address = docker_engine.address(bob, here.network)
             assert inside(docker_engine, bob, "python", "-c", KNOCK, address, "8888") == "open", "control: bob reaches bob"
             assert inside(docker_engine, alice, "python", "-c", KNOCK, address, "8888") == ""
@@ -243,7 +243,7 @@ time.sleep(600)
 
 
 def test_a_notebook_that_hides_what_it_lost_is_ended_and_its_data_go(containers, docker_engine, alice, here):
-    bob, wanted = f"neve-{here.id}-notebook-bob", here.wanted / "bob.json"
+    bob, wanted = containers.container("bob"), here.wanted / "bob.json"
     docker_engine.docker("exec", alice, "sh", "-c", "echo hers > /shared/snow-physics/hers.txt")
     with containers.api("bob") as api, containers.api("admin") as admin:
         assert admin.post("/groups/snow-physics/users", json={"users": ["bob"]}).status_code == 200

@@ -52,10 +52,6 @@ def api(lab):
         stop(api, "admin")
 
 
-def container(lab: Hub) -> str:
-    return f"neve-{(lab.home / 'instance-id').read_text().strip()}-notebook-admin"
-
-
 def test_what_people_install_is_there_in_a_new_container_of_a_new_image(lab, api, docker_engine, image, singleuser_image, tmp_path):
     wheel = tmp_path / "tiny-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as packed:
@@ -65,9 +61,9 @@ def test_what_people_install_is_there_in_a_new_container_of_a_new_image(lab, api
         packed.writestr("tiny-1.dist-info/entry_points.txt", "[console_scripts]\ntiny-says = tiny:main\n")
         packed.writestr("tiny-1.dist-info/RECORD", "")
     spawn(api, "admin")
-    docker_engine.docker("cp", str(wheel), f"{container(lab)}:/tmp/")
-    docker_engine.docker("exec", container(lab), "bash", "-c", OWN)
-    before = docker_engine.docker("inspect", "-f", "{{.Id}} {{.Image}}", container(lab)).split()
+    docker_engine.docker("cp", str(wheel), f"{lab.container('admin')}:/tmp/")
+    docker_engine.docker("exec", lab.container("admin"), "bash", "-c", OWN)
+    before = docker_engine.docker("inspect", "-f", "{{.Id}} {{.Image}}", lab.container("admin")).split()
     stop(api, "admin")
 
     made = docker_engine.docker("create", singleuser_image)
@@ -75,11 +71,11 @@ def test_what_people_install_is_there_in_a_new_container_of_a_new_image(lab, api
     docker_engine.docker("rm", made)
     try:
         spawn(api, "admin")
-        after = docker_engine.docker("inspect", "-f", "{{.Id}} {{.Image}}", container(lab)).split()
+        after = docker_engine.docker("inspect", "-f", "{{.Id}} {{.Image}}", lab.container("admin")).split()
         assert after[0] != before[0] and after[1] == number != before[1]
 
         def says(*command: str) -> str:
-            return docker_engine.docker("exec", container(lab), *command)
+            return docker_engine.docker("exec", lab.container("admin"), *command)
 
         assert says("tiny-says") == "snow"
         assert says("python", "asks.py") == "/opt/neve False snow"
@@ -94,9 +90,9 @@ def test_what_people_install_is_there_in_a_new_container_of_a_new_image(lab, api
 def test_nothing_of_ones_own_takes_the_place_of_what_the_lab_runs_on(lab, api, docker_engine):
     spawn(api, "admin")
     shadow = "mkdir -p ~/.local/bin; echo exit 9 > ~/.local/bin/neve-singleuser; chmod +x ~/.local/bin/neve-singleuser; command -v neve-singleuser"
-    assert docker_engine.docker("exec", container(lab), "sh", "-c", shadow) == "/opt/neve/bin/neve-singleuser"
+    assert docker_engine.docker("exec", lab.container("admin"), "sh", "-c", shadow) == "/opt/neve/bin/neve-singleuser"
     order = "import sys, numpy, site; print(sys.path.index(site.getusersitepackages()) > sys.path.index(numpy.__path__[0].removesuffix('/numpy')))"
-    assert docker_engine.docker("exec", container(lab), "python", "-c", order) == "True"
+    assert docker_engine.docker("exec", lab.container("admin"), "python", "-c", order) == "True"
 
 
 def test_a_home_is_saved_while_it_is_worked_in_and_comes_back(lab, api, docker_engine, tmp_path):
@@ -107,9 +103,9 @@ def test_a_home_is_saved_while_it_is_worked_in_and_comes_back(lab, api, docker_e
         return subprocess.run(command, env=lab.running.env, check=True, capture_output=True, text=True).stdout
 
     wait_until(lambda: home_backup.status(Instance(load(lab.home / "neve.toml"))).done_at, 60, "the first night, which is made up for at the start")
-    docker_engine.docker("exec", container(lab), "sh", "-c", "echo mine > ~/mine.txt; chmod 640 ~/mine.txt; ln -s /etc/passwd ~/theirs")
+    docker_engine.docker("exec", lab.container("admin"), "sh", "-c", "echo mine > ~/mine.txt; chmod 640 ~/mine.txt; ln -s /etc/passwd ~/theirs")
     assert backup("now") == "saved 1 folders, and checked\n"
-    docker_engine.docker("exec", container(lab), "sh", "-c", "rm ~/mine.txt ~/theirs")
+    docker_engine.docker("exec", lab.container("admin"), "sh", "-c", "rm ~/mine.txt ~/theirs")
     assert "/homes/admin" in backup("list", "--user", "admin")
     backup("restore", "--user", "admin", tmp_path / "back")
     status = (tmp_path / "back" / "mine.txt").stat()
@@ -127,13 +123,13 @@ def text(page: httpx.Response) -> str:
 
 
 def fill(docker_engine, lab: Hub, path: str, megabytes: int) -> None:
-    docker_engine.docker("exec", container(lab), "sh", "-c", f'mkdir -p "$(dirname ~/{path})" && fallocate -l {megabytes}MB ~/{path}')
+    docker_engine.docker("exec", lab.container("admin"), "sh", "-c", f'mkdir -p "$(dirname ~/{path})" && fallocate -l {megabytes}MB ~/{path}')
 
 
 def test_a_home_that_is_nearly_full_is_told_of_on_the_hubs_pages_and_in_the_lab(lab, api, docker_engine, page):
     spawn(api, "admin")
     with lab.person("admin") as client, server(lab, api) as notebook:
-        docker_engine.docker("exec", container(lab), "sh", "-c", "rm -rf ~/env")
+        docker_engine.docker("exec", lab.container("admin"), "sh", "-c", "rm -rf ~/env")
         wait_until(lambda: notebook.get("/neve/room").json() == {"warning": ""}, 30, "the word that all is well")
         assert "Your home holds" not in client.get("/hub/home").text
         fill(docker_engine, lab, "raw/much", 150)
@@ -155,12 +151,12 @@ def test_a_full_home_starts_no_notebook_and_a_running_one_goes_on(lab, api, dock
     fill(docker_engine, lab, ".local/share/Trash/files/old", 15)
     with lab.person("admin") as client:
         wait_until(lambda: "It is full: no notebook starts" in client.get("/hub/home").text, MEASURED_WITHIN_S, "a measuring")
-        assert docker_engine.docker("exec", container(lab), "cat", "/run/neve-home/home.json")
+        assert docker_engine.docker("exec", lab.container("admin"), "cat", "/run/neve-home/home.json")
         assert api.get("/users/admin").json()["servers"][""]["ready"]
         stop(api, "admin")
         answer = api.post("/users/admin/server")
         assert answer.status_code == 503 and "It is full, so no notebook starts. Start the rescue server" in answer.json()["message"]
-        assert not docker_engine.docker("ps", "-aq", "--filter", f"name={container(lab)}")
+        assert not docker_engine.docker("ps", "-aq", "--filter", f"name={lab.container('admin')}")
         shown = client.get("/hub/spawn")
         assert "Your home is full Your home holds" in text(shown) and "“Start” starts the rescue server." in text(shown)
         assert 'id="home-warning"' not in shown.text, "it is said once"
@@ -170,7 +166,7 @@ def test_a_full_home_starts_no_notebook_and_a_running_one_goes_on(lab, api, dock
 
 
 def test_the_rescue_server_can_delete_and_nothing_else(lab, api, docker_engine):
-    config = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+    config = json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]
     assert {"Name": "fsize", "Soft": 0, "Hard": 0} in config["HostConfig"]["Ulimits"] and config["HostConfig"]["Memory"] == 768 * 2**20
     assert {mount["Destination"]: mount["RW"] for mount in config["Mounts"]} == {"/home/jovyan": True, "/run/neve-home": False}
     with server(lab, api) as notebook:
@@ -208,11 +204,11 @@ async def typed(lab: Hub, api: httpx.Client, terminal: str, line: str) -> str:
 
 def test_when_there_is_room_again_the_next_start_is_a_notebooks_at_once(lab, api, docker_engine):
     spawn(api, "admin")
-    host = json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]
+    host = json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]["HostConfig"]
     assert not host["Ulimits"] and host["Memory"] == 4 * 2**30
     with server(lab, api) as notebook:
         assert "python3" in notebook.get("/api/kernelspecs").json()["kernelspecs"]
         assert notebook.get("/neve/room").json() == {"warning": ""}
-    assert docker_engine.docker("exec", container(lab), "sh", "-c", "ls ~/raw ~/.local/share/Trash 2>&1; echo written > ~/w; cat ~/w").endswith(
-        "written"
-    )
+    assert docker_engine.docker(
+        "exec", lab.container("admin"), "sh", "-c", "ls ~/raw ~/.local/share/Trash 2>&1; echo written > ~/w; cat ~/w"
+    ).endswith("written")

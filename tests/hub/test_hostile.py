@@ -86,17 +86,14 @@ class Stage:
             user: httpx.Client(base_url=f"{hub.url}/services/archiver/api/v1/", headers=api.headers, timeout=60) for user, api in self.apis.items()
         }
 
-    def container(self, user: str) -> str:
-        return f"neve-{self.here.id}-notebook-{user}"
-
     def inside(self, user: str, *command: str) -> str:
-        return self.engine.docker("exec", self.container(user), *command)
+        return self.engine.docker("exec", self.hub.container(user), *command)
 
     def share(self) -> None:
         """bob loses a project that he was in, where a process of his holds on; root leaves in shared folders what would be dangerous elsewhere."""
         for user in ("alice", "bob"):
             self.inside(user, "sh", "-c", "for folder in /shared/*; do echo mine > $folder/hers.txt; done")
-            self.engine.docker("exec", "--detach", self.container(user), "python", "-c", HOLDS)
+            self.engine.docker("exec", "--detach", self.hub.container(user), "python", "-c", HOLDS)
             wait_until(lambda: "hostile-holder" in self.inside(user, "cat", "/proc/net/unix"), 20, "who holds on")  # noqa: B023 - waited for here
         for project in (ALICE, BOB):
             kept = self.hub.home / "shared" / project
@@ -134,14 +131,14 @@ class Stage:
         restores = [self.asked("alice", "POST", "restores", json={"dataset": str(found["id"]), "days": 5}) for found in cold[:2]]
         hold = self.asked("alice", "POST", "holds", json={"dataset": str(alice["id"]), "until": DAY, "reason": "mine"})
         coming = self.asked("alice", "POST", "datasets", json={"name": "hostile", "project": ALICE, "instrument": "saxs"})
-        mounted = json.loads(self.engine.docker("inspect", "-f", "{{json .Mounts}}", self.container("alice")))
+        mounted = json.loads(self.engine.docker("inspect", "-f", "{{json .Mounts}}", self.hub.container("alice")))
         ports = {"archiver": self.here.settings.api.port, "hub": self.here.hub_port, "proxy": self.here.proxy_api_port}
         ports |= {name: self.here.store_port + number for name, number in (("store_master", 0), ("store_volume", 2), ("store_filer", 4))}
         return {
             "project": ALICE,
             "user": "alice",
             "url": f"http://{self.here.notebook_host}:{self.here.port}",
-            "address": self.engine.address(self.container("alice"), self.here.network),
+            "address": self.engine.address(self.hub.container("alice"), self.here.network),
             "home": str(self.hub.home),
             "home_of_user": next(mount["Source"] for mount in mounted if mount["Destination"] == "/home/jovyan"),
             "lost": LOST,
@@ -170,7 +167,7 @@ class Stage:
 
     def in_container(self, user: str, probes: list[str], facts: hostile.Facts) -> dict[str, Any]:
         given = json.dumps({"probes": probes, "facts": facts})
-        return json.loads(self.engine.docker("exec", self.container(user), "python", "-c", SCRIPT, given, timeout_s=300))
+        return json.loads(self.engine.docker("exec", self.hub.container(user), "python", "-c", SCRIPT, given, timeout_s=300))
 
     def on_host(self, user: str, probes: list[str], facts: hostile.Facts) -> dict[str, Any]:
         """With somebody's token, and as root."""

@@ -150,7 +150,7 @@ def work(containers: Hub, docker_engine: Engine, tmp_path_factory: pytest.TempPa
         kernel = Kernel(f"{containers.url}/user/alice", api.headers["Authorization"].removeprefix("Bearer "))
         kernel.start()
         wait_until(lambda: kernel.run("kept = 6 * 7; print(kept)") == "42\n", 60, "the kernel")
-        yield Work(containers, docker_engine, Supervised(here), f"neve-{here.id}-notebook-alice", browser, kernel, key_file)
+        yield Work(containers, docker_engine, Supervised(here), containers.container("alice"), browser, kernel, key_file)
         stop(api, "alice")
 
 

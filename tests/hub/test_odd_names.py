@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import pytest
 from hub.people import Hub, given_password, send, spawn, stop
-from neve_hub.names import safe_name
 
 pytestmark = [pytest.mark.docker, pytest.mark.fuse]
 
@@ -48,10 +47,8 @@ def arrived(containers: Hub) -> Iterator[tuple[Hub, dict[str, str]]]:
 
 def test_each_has_a_lab_a_home_and_projects_of_their_own(arrived: tuple[Hub, dict[str, str]], docker_engine):
     hub, addresses = arrived
-    number = (hub.home / "instance-id").read_text().strip()
     for user in PEOPLE:
-        container = f"neve-{number}-notebook-{safe_name(user)}"
-        seen = docker_engine.docker("exec", container, "sh", "-c", 'echo "$JUPYTERHUB_USER"; ls ~; echo mine > ~/mine.txt; ls -m /data')
+        seen = docker_engine.docker("exec", hub.container(user), "sh", "-c", 'echo "$JUPYTERHUB_USER"; ls ~; echo mine > ~/mine.txt; ls -m /data')
         name, *home, data = seen.splitlines()
         assert name == user and "mine.txt" not in home
         assert ("snow-physics" in data) == (user == PEOPLE[0]) and not set(GROUPS[1:]) & set(data.split(", ")), data

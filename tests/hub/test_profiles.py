@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fixtures.chromium import take_picture
 from hub.lab import Lab
-from hub.people import Hub, spawn, stop, xsrf
+from hub.people import spawn, stop, xsrf
 
 pytestmark = pytest.mark.docker
 SMALL = {"MEMORY_LIMIT": "300M", "CPU_LIMIT": "0.5", "DESCRIPTION": "For <reading> & plots"}
@@ -36,10 +36,6 @@ def api(lab):
         stop(api, "admin")
 
 
-def container(lab: Hub) -> str:
-    return f"neve-{(lab.home / 'instance-id').read_text().strip()}-notebook-admin"
-
-
 def start(api: httpx.Client, profile: object) -> httpx.Response:
     answer = api.post("/users/admin/server", json={"profile": profile})
     if answer.is_success:
@@ -61,7 +57,7 @@ def test_the_form_tells_them_and_what_is_chosen_is_started(lab, docker_engine, a
         answer = client.post("/hub/spawn/admin", data={"profile": "small", "_xsrf": xsrf(client, page)})
         assert answer.status_code == 200, answer.text
         spawn(api, "admin")
-    config = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+    config = json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]
     host = config["HostConfig"]
     assert host["Memory"] == 300 * 2**20 and host["CpuQuota"] == host["CpuPeriod"] // 2
     assert f"MEM_LIMIT={300 * 2**20}" in config["Config"]["Env"] and "CPU_LIMIT=0.5" in config["Config"]["Env"]
@@ -70,13 +66,15 @@ def test_the_form_tells_them_and_what_is_chosen_is_started(lab, docker_engine, a
 
 def test_its_memory_ends_where_it_says(lab, docker_engine, api):
     assert start(api, "small").is_success
-    assert docker_engine.docker("exec", container(lab), "python", "-c", LIMIT).strip() == str(300 * 2**20)
-    eaten = subprocess.run(["docker", "-H", docker_engine.host, "exec", container(lab), "python", "-c", EAT], check=False, capture_output=True)
+    assert docker_engine.docker("exec", lab.container("admin"), "python", "-c", LIMIT).strip() == str(300 * 2**20)
+    eaten = subprocess.run(
+        ["docker", "-H", docker_engine.host, "exec", lab.container("admin"), "python", "-c", EAT], check=False, capture_output=True
+    )
     assert eaten.returncode == 137, eaten
     assert api.get("/users/admin").json()["servers"][""]["ready"]
     stop(api, "admin")
     assert start(api, "own").is_success
-    assert docker_engine.docker("exec", container(lab), "python", "-c", EAT + "; print('eaten')") == "eaten"
+    assert docker_engine.docker("exec", lab.container("admin"), "python", "-c", EAT + "; print('eaten')") == "eaten"
 
 
 def test_the_lab_is_told_what_is_used_and_the_profiles_limits(lab, api):
@@ -99,11 +97,11 @@ def test_without_a_choice_it_is_the_last_one_and_at_first_the_first(lab, docker_
     assert start(api, "own").is_success
     stop(api, "admin")
     spawn(api, "admin")
-    assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["Memory"] == 4 * 2**30
+    assert json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]["HostConfig"]["Memory"] == 4 * 2**30
     stop(api, "admin")
     assert api.post("/users/admin/server", json={"user_options": {}}).is_success
     spawn(api, "admin")
-    assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["Memory"] == 300 * 2**20
+    assert json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]["HostConfig"]["Memory"] == 300 * 2**20
 
 
 @pytest.mark.parametrize("name", ["huge", "Small", "../own", 5, ["small"], {"image": "x"}])
@@ -111,20 +109,20 @@ def test_an_unknown_profile_is_refused_and_starts_nothing(lab, docker_engine, ap
     answer = start(api, name)
     assert answer.status_code == 400
     assert answer.json()["message"].startswith("There is no notebook profile") and "There are: small, own, graphics." in answer.json()["message"]
-    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={container(lab)}")
+    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={lab.container('admin')}")
     spawn(api, "admin")  # it is not remembered
-    assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["Memory"] == 300 * 2**20
+    assert json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]["HostConfig"]["Memory"] == 300 * 2**20
 
 
 def test_an_image_of_ones_own_is_refused(lab, docker_engine, api, singleuser_image):
     assert api.post("/users/admin/server", json={"profile": "own", "image": singleuser_image}).status_code == 400
-    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={container(lab)}")
+    assert not docker_engine.docker("ps", "-aq", "--filter", f"name={lab.container('admin')}")
 
 
 def test_a_gpu_that_is_not_there_is_said(lab, docker_engine, api):
     answer = start(api, "graphics")
     if answer.is_success:
-        assert json.loads(docker_engine.docker("inspect", container(lab)))[0]["HostConfig"]["DeviceRequests"][0]["Count"] == 1
+        assert json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]["HostConfig"]["DeviceRequests"][0]["Count"] == 1
         return
     assert answer.status_code == 503 and "This machine has no GPU for notebooks." in answer.json()["message"]
     stop(api, "admin")
@@ -133,14 +131,14 @@ def test_a_gpu_that_is_not_there_is_said(lab, docker_engine, api):
 
 def test_new_content_of_a_tag_is_a_new_container(lab, docker_engine, api, singleuser_image, image):
     assert start(api, "own").is_success
-    old = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+    old = json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]
     made = docker_engine.docker("create", singleuser_image)
     number = docker_engine.docker("commit", "--change", "ENV NEVE_TEST_NEW=1", made, image)
     docker_engine.docker("rm", made)
     try:
         stop(api, "admin")
         spawn(api, "admin")
-        new = json.loads(docker_engine.docker("inspect", container(lab)))[0]
+        new = json.loads(docker_engine.docker("inspect", lab.container("admin")))[0]
         assert new["Image"] == number != old["Image"] and "NEVE_TEST_NEW=1" in new["Config"]["Env"]
         stop(api, "admin")
     finally:
