@@ -131,7 +131,7 @@ def spare_home() -> None:
 
 
 def main() -> None:
-    """Prepare the home, then become jupyterhub-singleuser with the same arguments and our own; the profiles are written meanwhile."""
+    """Prepare the home, then become `neve.serving` with the same arguments and our own; the profiles are written meanwhile."""
     if os.environ.get("NEVE_RESCUE"):
         options = [*RESCUE_OPTIONS]
         spare_home()
@@ -139,9 +139,5 @@ def main() -> None:
         options = [*OPTIONS, *news()]
         _say(*prepare(Path.home()))
         _beside(lambda: _say(write_profiles()))
-    program = Path(sys.executable).with_name("jupyterhub-singleuser")
-    try:
-        os.execv(program, [str(program), *options, *LAB, *sys.argv[1:]])  # noqa: S606 - becomes the server: no shell, same process
-    except OSError as error:
-        sys.stderr.write(f"neve: {program} cannot be started ({error.strerror}). Install neve[notebook] in {sys.prefix}.\n")
-        sys.exit(1)
+    serve = [sys.executable, "-m", "neve.serving", *options, *LAB, *sys.argv[1:]]
+    os.execv(sys.executable, serve)  # noqa: S606 - becomes the server: no shell, same process

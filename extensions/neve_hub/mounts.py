@@ -1,7 +1,7 @@
 """/data and /shared: on this host a mount per project, by s3fs or of a folder, and per user two trees of binds into them.
 
-Law: what is mounted follows what is wanted, looked at twice a second, whatever was killed in between; one mount that hangs
-holds up no other; a folder that is not mounted is not there, so nobody reads or writes beneath it; and what somebody has lost
+Law: what is mounted follows what is wanted, looked at twice a second and when that changes, whatever was killed in between; one mount
+that hangs holds up no other; a folder that is not mounted is not there, so nobody reads or writes beneath it; and what somebody has lost
 is not read or written on through a file or folder that was held open.
 
 `$NEVE_HOME/data` is a small file system in memory that shares its mounts: a container that has `users/<user>` as /data and
@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from neve.private import write_private
 
@@ -36,6 +37,7 @@ log = logging.getLogger("neve.mounts")
 
 PROJECT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # groups of other names are no projects
 _TICK_S = 0.5
+_GLANCES = 10  # in a tick, at what is wanted: one stat each
 _HANGS_S = 5.0  # statvfs is answered by the s3fs process itself, without the store: this long means it is stuck
 _RETRY_S = 5.0
 _LEND_AGAIN_S = 30.0
@@ -313,6 +315,24 @@ class Mounts:
             self._end(project, self.here.data / "projects" / name, places)
 
 
+def _changed(here: Instance) -> int:
+    """When what is wanted changed last, ns; 0 where that cannot be told."""
+    try:
+        return here.wanted.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _waited(here: Instance, seen: int, stop: Event) -> bool:
+    """Wait for the next look, which comes at once when what is wanted has changed since `seen`: a start waits for it. False: it is the end."""
+    for _ in range(_GLANCES):
+        if stop.wait(_TICK_S / _GLANCES):
+            return False
+        if _changed(here) != seen:
+            break
+    return True
+
+
 def main() -> None:
     log_plainly()
     stop = told_to_stop()
@@ -322,7 +342,9 @@ def main() -> None:
     log.info("mounting below %s", here.data)
     asking.follow("public projects", lambda: public.ask(here), log, stop)
     try:
-        while not stop.wait(_TICK_S):
+        seen = 0
+        while _waited(here, seen, stop):
+            seen = _changed(here)  # before the look: what comes meanwhile is looked at then
             try:
                 mounts.reconcile()
             except OSError:

@@ -22,11 +22,12 @@ from typing import Any, NoReturn
 
 import httpx
 import psutil
+from neve.postponed import GRAMMAR, postpone
 from neve.private import write_private
 
 from archiver import config
 from archiver.errors import Conflict, PortInUse, PublicError, WrongSetting, WrongUse
-from neve_hub import asking, engine, firewall, first_start, home_backup, homes, idle, mounts, oidc, processes, proxy, settings_file, store
+from neve_hub import asking, engine, firewall, first_start, home_backup, homes, idle, mounts, processes, proxy, settings_file, store
 from neve_hub.instance import Found, Instance
 from neve_hub.passwords import Passwords
 from neve_hub.processes import Program
@@ -178,7 +179,7 @@ def _bridge(here: Instance, *, build_image: bool) -> str:
 
 def _programs(here: Instance, found: Found) -> list[Program]:
     python = sys.executable
-    hub = [python, "-m", "jupyterhub", "-f", str(_REPOSITORY / "jupyterhub_config.py")]
+    hub = [python, "-m", "neve_hub.hub", "-f", str(_REPOSITORY / "jupyterhub_config.py")]
     programs = [
         Program("traefik", proxy.command(here), 200),
         # Started once buckets and ledger are there; the page does not wait for them.
@@ -199,6 +200,14 @@ def _programs(here: Instance, found: Found) -> list[Program]:
     if found.mounts:
         programs.append(Program("mounts", [python, "-m", "neve_hub.mounts"], 300, group=False))
     return programs
+
+
+def _provider(here: Instance) -> str | None:
+    """Look for the facility's login, with what only installations that have one must import; returns a sentence when it is away."""
+    postpone(*GRAMMAR)
+    from neve_hub import oidc  # noqa: PLC0415
+
+    return oidc.discover(here)
 
 
 def _write_secrets(here: Instance) -> None:
@@ -255,7 +264,7 @@ def _run(options: argparse.Namespace) -> int:
         try:
             found, missing = _look_around(here, build_image=options.build_image)
             here.remember(found)
-            if here.settings.login.issuer and (away := oidc.discover(here)):
+            if here.settings.login.issuer and (away := _provider(here)):
                 missing.append(away)
             _write_secrets(here)
             proxy.configure(here, found.gateway)

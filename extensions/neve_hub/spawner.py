@@ -37,7 +37,7 @@ async def _becomes(true: Callable[[], bool]) -> bool:
     while not true():
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
     return True
 
 
@@ -178,7 +178,7 @@ class ContainerSpawner(_Notebook, DockerSpawner):
                 return ip, port
             if time.monotonic() > deadline:
                 raise starting.silent(_ANSWERS_S, await self._last_words())
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
 
     async def _last_words(self) -> str:
         if not self.object_id:
