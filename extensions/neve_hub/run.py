@@ -233,14 +233,15 @@ def _clean(here: Instance) -> None:
     firewall.take_away(here)  # last: no container runs without
 
 
-def _wait_for_page(here: Instance, supervisor: processes.Supervisor) -> None:
+def _wait_for(supervisor: processes.Supervisor, name: str, url: str, *, well: bool = True) -> bool:
+    """Until a program answers at `url`, with a success where it shall be `well`. False: it does not stay up, or takes too long."""
     deadline = time.monotonic() + _PAGE_S
     while True:
         with contextlib.suppress(httpx.HTTPError):  # not yet
-            if httpx.get(f"{here.url}/hub/login", timeout=5).is_success:
-                return
-        if "hub" in supervisor.given_up() or time.monotonic() > deadline:
-            raise processes.ProcessError(f"The login page did not come up within {_PAGE_S:g} s.", f"The hub's log: {here.log / 'hub.log'}")
+            if httpx.get(url, timeout=5).is_success or not well:
+                return True
+        if name in supervisor.given_up() or time.monotonic() > deadline:
+            return False
         time.sleep(0.1)
 
 
@@ -294,11 +295,14 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     supervisor.start("archiver")
     supervisor.start("worker")
     supervisor.start("reaper")
-    _wait_for_page(here, supervisor)
+    if not _wait_for(supervisor, "hub", f"{here.url}/hub/login"):
+        raise processes.ProcessError(f"The login page did not come up within {_PAGE_S:g} s.", f"The hub's log: {here.log / 'hub.log'}")
     if idle.stops(here):
         supervisor.start(idle.NAME)
     if _saves_homes(here, here.found.gateway):
         supervisor.start(home_backup.NAME)
+    # The hub goes on without it, which is said later; what is ill at its first look tells so itself.
+    _wait_for(supervisor, "archiver", f"{here.api_url}{here.settings.api.prefix.rstrip('/')}/health", well=False)
     if not first:
         return
     if demo != "none":
