@@ -6,15 +6,18 @@ the reaper ends copies in the others, and writes nothing but location records; w
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING
 
 import botocore.session
 from boto3.session import Session
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.hooks import HierarchicalEmitter
 from botocore.loaders import create_loader
 
 from archiver.sections import StoreSettings
@@ -92,9 +95,17 @@ def _profile(store: StoreSettings, identity: Identity) -> str | None:
     return store.profile if store.credentials_file else None
 
 
+@cache
+def _hooks() -> HierarchicalEmitter:
+    """What botocore does at each step of a request: 130 functions, looked at once; to look at them takes longer than all else of a session."""
+    hooks = HierarchicalEmitter()
+    botocore.session.Session(event_hooks=hooks)
+    return hooks
+
+
 def session_as(store: StoreSettings, profile: str | None) -> botocore.session.Session:
     """A session with the keys of this name (None: AWS's usual chain)."""
-    core = botocore.session.Session(profile=profile)
+    core = botocore.session.Session(event_hooks=copy.copy(_hooks()), include_builtin_handlers=False, profile=profile)
     core.register_component("data_loader", _DESCRIPTIONS)
     if store.credentials_file:
         core.set_config_variable("credentials_file", str(store.credentials_file))

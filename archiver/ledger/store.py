@@ -109,6 +109,9 @@ class Ledger:
         if self._sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         with self._reachable(), self.engine.connect() as connection:
+            if migrations.current(connection) == migrations.head():
+                return
+        with self._reachable(), self.engine.connect() as connection:
             migrations.upgrade(connection)
 
     def check_revision(self) -> None:
