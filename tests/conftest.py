@@ -19,7 +19,7 @@
 | `smtp_sink`      | test    | a mail server that keeps what it is sent                                        | smtp         |
 | `place`            | test    | a ledger whose datasets have no bytes, its mail to `smtp_sink`                  | place        |
 | `moto_server`      | test    | moto's S3 with Glacier classes whose restores take time                         | glacier      |
-| `postgres`         | session | PostgreSQL: `database()` is the URL of an empty one; `stop()`, `start()`         | postgres     |
+| `postgres`         | session | PostgreSQL: `database()`: URL of an empty one; `ledger()`: of one with a ledger  | postgres     |
 | `fuse`             | session | /dev/fuse, s3fs and the right to mount are there                                | requirements |
 | `docker_engine`    | session | a Docker engine: the one that answers, else our own                             | engine       |
 | `singleuser_image` | session | the notebook image, built from this work tree                                   | engine       |

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from fixtures.archive import Bench, settings_toml
+from fixtures.ledgers import put_ledger
 from fixtures.postgres import Postgres
 from fixtures.processes import Process, wait_until
 from fixtures.store import S3Store
@@ -46,9 +47,8 @@ def clock() -> Clock:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
     """A new ledger with three datasets of four objects each, all planned into deep; each dataset has a drop in hot and one in archive."""
-    url = f"sqlite:///{tmp_path}/neve.sqlite" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    url = put_ledger(f"sqlite:///{tmp_path}/neve.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres").ledger()
     made = Ledger(url, clock)
-    made.upgrade()
     with made.begin() as tx:
         tx.add_project("snow", "Snow")
         tx.add_instrument("saxs", "SAXS")
@@ -187,7 +187,7 @@ def shared(tmp_path: Path, store: S3Store, postgres: Postgres) -> Iterator[Bench
     """An archive on PostgreSQL, its worker's lease short."""
     (tmp_path / "home").mkdir()
     text = settings_toml(tmp_path / "home", store, store.buckets("hot", "archive", "deep"))
-    text = text.replace("[worker]\n", '[worker]\nlease = "PT3S"\nparallel = 2\n') + f'[ledger]\nurl = "{postgres.database()}"\n'
+    text = text.replace("[worker]\n", '[worker]\nlease = "PT3S"\nparallel = 2\n') + f'[ledger]\nurl = "{postgres.ledger()}"\n'
     (tmp_path / "neve.toml").write_text(text, "utf-8")
     made = Bench(tmp_path, tmp_path / "neve.toml", datetime.now(UTC))
     yield made

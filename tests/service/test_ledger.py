@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from fixtures.ledgers import put_ledger
 from fixtures.postgres import Postgres
 
 from archiver import chain
@@ -36,11 +37,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return postgres.database()
 
 
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     """A new ledger with one dataset of one object."""
-    made = Ledger(url, lambda: NOW)
-    made.upgrade()
+    postgres: Postgres | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    made = Ledger(postgres.ledger() if postgres else put_ledger(f"sqlite:///{tmp_path}/home/neve.sqlite"), lambda: NOW)
     with made.begin() as tx:
         tx.add_project("snow", "Snow")
         tx.add_instrument("saxs", "SAXS")
@@ -104,7 +105,7 @@ held.execute("ROLLBACK")
 """
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)
 def test_another_process_that_writes_is_waited_for_and_then_named(ledger: Ledger):
     """Readers never wait; a writer waits, and says what is the matter when it lasts too long."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD, ledger.url.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -139,7 +140,7 @@ def test_it_keeps_what_was_committed_and_nothing_else(ledger: Ledger):
         assert tx.note("a") is None
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger", ["sqlite"], indirect=True)
 def test_readers_on_sqlite_never_wait(ledger: Ledger):
     raw = sqlite3.connect(ledger.url.database)
     assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -59,7 +59,7 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     text += f'[team]\nbucket = "{team}"\nrole_arn = "arn:aws:iam::role/team"\n'
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
-        text += f'[ledger]\nurl = "{postgres.database()}"\n'
+        text += f'[ledger]\nurl = "{postgres.ledger()}"\n'
     (folder / "neve.toml").write_text(text, "utf-8")
     bench = Bench(folder, folder / "neve.toml")
     fill(bench)

@@ -38,7 +38,7 @@ def shaped(request: pytest.FixtureRequest, bench_on: Callable[..., Bench], monke
     """Once with each file by itself and the ledger on SQLite, once with bundles and on PostgreSQL."""
     bundles = request.param == "bundles"
     if bundles:
-        monkeypatch.setenv("NEVE_LEDGER__URL", request.getfixturevalue("postgres").database())
+        monkeypatch.setenv("NEVE_LEDGER__URL", request.getfixturevalue("postgres").ledger())
     made = bench_on(archive={"bundles": bundles}, deep={"bundles": bundles})
     yield made
     made.give_back()

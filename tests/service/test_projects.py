@@ -13,6 +13,7 @@ from subprocess import CompletedProcess
 
 import pytest
 from fixtures.command import archiver
+from fixtures.ledgers import put_ledger
 
 from archiver.ledger import Ledger
 from archiver.model import DatasetState, Project
@@ -43,10 +44,9 @@ class Office:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def office(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Office]:
-    url = f"sqlite:///{tmp_path}/neve.sqlite" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    url = put_ledger(f"sqlite:///{tmp_path}/neve.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres").ledger()
     (tmp_path / "neve.toml").write_text(f'home = "{tmp_path}"\n[ledger]\nurl = "{url}"\n', "utf-8")
     ledger = Ledger(url)
-    ledger.upgrade()
     with ledger.begin() as tx:
         tx.add_project("snow", "Snow")
         tx.add_project("ice-cores", "Ice")

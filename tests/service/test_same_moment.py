@@ -29,7 +29,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     text = settings_toml(folder / "home", store, store.buckets("hot", "archive", "deep"))
     if request.param == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
-        text += f'[ledger]\nurl = "{postgres.database()}"\n'
+        text += f'[ledger]\nurl = "{postgres.ledger()}"\n'
     (folder / "neve.toml").write_text(text, "utf-8")
     made = Bench(folder, folder / "neve.toml")
     with made.archive.ledger.begin() as tx:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from bench import lots
+from fixtures.ledgers import put_ledger
 from fixtures.postgres import Postgres
 
 from archiver.ledger import Ledger, Transaction, counting, searching
@@ -25,7 +26,6 @@ SNOW, ICE = ["snow"], ["ice-cores"]
 def filled(url: str) -> Ledger:
     """Twelve datasets in two projects, twenty days apart, with metadata, tags and comments."""
     made = Ledger(url, lambda: NOW)
-    made.upgrade()
     with made.begin("ana") as tx:
         for project in ("snow", "ice-cores", "empty"):
             tx.add_project(project, project)
@@ -57,9 +57,9 @@ def filled(url: str) -> Ledger:
 
 def _url(request: pytest.FixtureRequest, folder: Path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{folder}/neve.sqlite"
+        return put_ledger(f"sqlite:///{folder}/neve.sqlite")
     postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.database()
+    return postgres.ledger()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
