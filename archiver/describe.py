@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 def time(at: datetime | None) -> str | None:
     """ISO 8601 in UTC, with Z."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if at is None else f"{at.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, own: Sequence[str] | None = None) -> list[Document]:

@@ -46,8 +46,9 @@ Here = Annotated[Archive, Depends(_archive)]
 TheHub = Annotated[Hub, Depends(_hub)]
 
 
-def _needs(scope: str | None, *, pages: bool = True) -> Callable[..., Identity]:
-    """`pages`: whether a page of ours may ask, too; what gives keys away, and what only admins do, takes a token."""
+def _needs(scope: str | None, *, pages: bool = True, public: bool = True) -> Callable[..., Identity]:
+    """`pages`: whether a page of ours may ask, too; what gives keys away, and what only admins do, takes a token. Not `public`: which projects are public
+    is asked by the route itself (`sighted`), in the transaction that answers."""
 
     def who(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
         identity = _by_page(request) if pages else None
@@ -58,7 +59,10 @@ def _needs(scope: str | None, *, pages: bool = True) -> Callable[..., Identity]:
             identity = hub.who(token)
         if scope is not None:
             identity.need(scope)
-        return sighted(archive, identity)
+        if not public or identity.projects is None:
+            return identity
+        with archive.ledger.read() as tx:
+            return sighted(tx, identity)
 
     return who
 
@@ -70,12 +74,9 @@ def _by_page(request: Request) -> Identity | None:
     return signed_in.who(request) if asks else None
 
 
-def sighted(archive: Archive, identity: Identity) -> Identity:
+def sighted(tx: Transaction, identity: Identity) -> Identity:
     """The same person, with the projects that are public by now."""
-    if identity.projects is None:
-        return identity
-    with archive.ledger.read() as tx:
-        return replace(identity, public=tx.public_projects())
+    return identity if identity.projects is None else replace(identity, public=tx.public_projects())
 
 
 def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Sender:
@@ -110,6 +111,7 @@ Instrument = Annotated[Sender, Depends(_instrument)]
 ReaderOrSender = Annotated[Identity | Sender, Depends(_reader_or_sender)]
 Anybody = Annotated[Identity, Depends(_needs(None))]
 Reader = Annotated[Identity, Depends(_needs(auth.READ))]
+Searcher = Annotated[Identity, Depends(_needs(auth.READ, public=False))]
 Restorer = Annotated[Identity, Depends(_needs(auth.RESTORE))]
 Program = Annotated[Identity, Depends(_needs(auth.READ, pages=False))]
 Admin = Annotated[Identity, Depends(_needs(auth.ADMIN, pages=False))]

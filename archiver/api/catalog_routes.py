@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from archiver import describe, remark
 from archiver.api import access, listing, models
-from archiver.api.access import Here, Reader, Restorer
+from archiver.api.access import Here, Reader, Restorer, Searcher
 from archiver.api.models import Asked, Text, Time
 from archiver.api.problems import declared
 from archiver.api.routes import ALWAYS
@@ -127,32 +127,33 @@ class Lineage(BaseModel):
 
 
 @api.get("/datasets", response_model=models.Datasets, openapi_extra={"parameters": [META]})
-def datasets(who: Reader, archive: Here, asked: Annotated[PageOfSearch, Query()]) -> dict[str, Any]:
+def datasets(who: Searcher, archive: Here, asked: Annotated[PageOfSearch, Query()]) -> Response:
     """Datasets that you may see, newest data first unless another order is asked for. Beside the parameters that are named, any field of the metadata
     can be asked for by `meta.FIELD=CONDITION`. Scope `custom:archiver:read`."""
-    query = asked.query(who)
     with archive.ledger.read() as tx:
+        query = asked.query(access.sighted(tx, who))
         page = listing.datasets(tx, archive.settings, query, asked.limit, asked.cursor, asked.sort, own=who.projects)
         total = tx.count(query)
-    return {"items": page.items, "next_cursor": page.next_cursor, "total": min(total, COUNTED), "total_more": total > COUNTED}
+    return models.answer({"items": page.items, "next_cursor": page.next_cursor, "total": min(total, COUNTED), "total_more": total > COUNTED})
 
 
 @api.get("/datasets/facets", response_model=Facets, openapi_extra={"parameters": [META]})
-def facets(who: Reader, archive: Here, asked: Annotated[SearchQuery, Query()]) -> dict[str, Any]:
+def facets(who: Searcher, archive: Here, asked: Annotated[SearchQuery, Query()]) -> Response:
     """How many of the datasets that fit have which project, instrument, tier, format, time and tag. Scope `custom:archiver:read`."""
-    query = asked.query(who)
-    listing.see_sense(archive.settings, query)
     with archive.ledger.read() as tx:
+        query = asked.query(access.sighted(tx, who))
+        listing.see_sense(archive.settings, query)
         found = tx.facets(query)
-    return {name: [{"value": one.value, "count": one.count, "more": one.more} for one in values] for name, values in found.items()}
+    return models.answer({name: [{"value": one.value, "count": one.count, "more": one.more} for one in values] for name, values in found.items()})
 
 
 @api.get("/datasets/complete", response_model=Completed)
-def complete(who: Reader, archive: Here, asked: Annotated[CompleteQuery, Query()]) -> dict[str, Any]:
+def complete(who: Searcher, archive: Here, asked: Annotated[CompleteQuery, Query()]) -> dict[str, Any]:
     """Names of datasets, tags and fields of metadata that begin with what is typed so far. Scope `custom:archiver:read`."""
     with archive.ledger.read() as tx:
-        found = tx.complete(asked.prefix, who.readable, asked.limit)
-        near = [] if found.names or not asked.prefix else tx.near(asked.prefix, who.readable)
+        readable = access.sighted(tx, who).readable
+        found = tx.complete(asked.prefix, readable, asked.limit)
+        near = [] if found.names or not asked.prefix else tx.near(asked.prefix, readable)
     return {"names": found.names, "tags": found.tags, "fields": found.fields, "near": near}
 
 

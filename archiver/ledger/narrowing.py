@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql
 
 from archiver import model
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base
 from archiver.ledger.indexing import first_place, place_after
+from archiver.ledger.projects import Projects
 
 Condition = sa.ColumnElement[bool]
 _D, _N = t.dataset.c, t.tally.c
@@ -60,25 +60,23 @@ class Query:
     measured: Sequence[Measured] = ()
 
 
-class Narrowing(Base):
+class Narrowing(Projects):
     """Conditions on columns, and how many datasets fit them."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         # One that only reads sees one moment.
-        self._known: frozenset[str] | None = None
         self._totals: dict[Query, int] = {}
 
     def _seen(self, query: Query) -> Query:
         """The same query; projects that are all there are mean no condition, and one that is not theirs leaves nothing."""
         if query.projects is None:
             return query
-        if self.writing or self._known is None:
-            self._known = frozenset(self.connection.execute(sa.select(t.project.c.name)).scalars())
-        seen = tuple(sorted(self._known.intersection(query.projects)))
+        known, asked = self.known_projects(), frozenset(query.projects)
         if query.project is not None:
-            return replace(query, projects=None if query.project in seen else ())
-        return replace(query, projects=None if len(seen) == len(self._known) else seen)
+            return replace(query, projects=None if query.project in known and query.project in asked else ())
+        seen = tuple(name for name in known if name in asked)
+        return replace(query, projects=None if len(seen) == len(known) else seen)
 
     def _columns(self, query: Query, *, led: bool = True) -> list[Condition]:
         """What is asked of a dataset's own columns. Not `led`: SQLite shall not choose its way by them."""

@@ -20,10 +20,15 @@ FACTS = ("title", "pi", "starts_at", "ends_at", "embargo_until", "public_after",
 """What is said of a project, and may be changed."""
 _NONE = dict.fromkeys(FACTS)
 _P = t.project.c
+_AT = sa.bindparam("at", type_=t.UtcDateTime)
+_PUBLIC = sa.and_(_P.public_after.is_not(None), _P.public_after <= _AT, sa.or_(_P.embargo_until.is_(None), _P.embargo_until <= _AT))
+_KNOWN = sa.select(_P.name, _PUBLIC.label("public")).order_by(_P.name)
 
 
 class Projects(Base):
     """Reading and writing projects."""
+
+    _known: Mapping[str, bool] | None = None
 
     def projects(self) -> list[model.Project]:
         return self._all(model.Project, sa.select(t.project).order_by(_P.name))
@@ -95,8 +100,13 @@ class Projects(Base):
 
     def public_projects(self) -> tuple[str, ...]:
         """Projects whose data all who are signed in may read: their day has come, and no embargo goes on."""
-        over = sa.or_(_P.embargo_until.is_(None), _P.embargo_until <= self.at)
-        return tuple(self.connection.execute(sa.select(_P.name).where(_P.public_after <= self.at, over).order_by(_P.name)).scalars())
+        return tuple(name for name, public in self.known_projects().items() if public)
+
+    def known_projects(self) -> Mapping[str, bool]:
+        """The name of every project, in order, and whether its data are public. A transaction that only reads sees one moment, and looks once."""
+        if self.writing or self._known is None:
+            self._known = {name: bool(public) for name, public in self.connection.execute(_KNOWN, {"at": self.at})}
+        return self._known
 
     def make_public(self, project: str, after: datetime | None) -> None:
         """From `after` on its data are public, once an embargo is over too; None: they are not. Raises `NotFound`."""

@@ -106,7 +106,8 @@ def _visitor(request: Request, archive: Here, hub: TheHub, sessions: TheSessions
     except NotSignedIn:
         sessions.end(request)
         raise NeedsSignIn(back) from None
-    return Visitor(session, access.sighted(archive, identity))
+    with archive.ledger.read() as tx:
+        return Visitor(session, access.sighted(tx, identity))
 
 
 AnyVisitor = Annotated[Visitor, Depends(_visitor)]

@@ -14,11 +14,14 @@ from datetime import timedelta
 import httpx
 import intake
 import pytest
+import sqlalchemy as sa
 from fixtures.archive import Bench, lose_the_ledger
 from fixtures.routes import ROUTES, problem
 from fixtures.site import ALL, HOSTILE, HOSTILE_FILE
 
 from archiver import auth, download, rebuild, remark, upload
+from archiver.api import models
+from archiver.api.catalog_routes import Facets
 from archiver.download import Listed, Wanted
 from archiver.errors import NotFound, WrongUse
 from archiver.keys import Sender
@@ -45,6 +48,45 @@ def test_an_unknown_name_is_answered_with_the_three_nearest(site):
     assert alice.json("datasets/complete", prefix="run-3") == {"names": ["run-3"], "tags": [], "fields": [], "near": []}
     assert alice.json("datasets/complete", prefix="core-2")["near"] == [], "another project's"
     assert site.as_("bob").json("datasets/complete", prefix="core-2")["near"] == ["weather/core-1"]
+
+
+def asked_of_the_ledger(site, who: str, path: str, **params: object) -> list[str]:
+    """The statements that one request makes, and where its transactions begin."""
+    engine, said = site.bench.archive.ledger.engine, list[str]()
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        site.as_(who).json(path, **params)
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    return said
+
+
+def test_a_search_is_one_transaction_of_few_statements(site):
+    """However many datasets are on the page: none is asked for by itself."""
+    for path, params, most in (
+        ("datasets", {}, 9),
+        ("datasets", {"q": "run"}, 9),
+        ("datasets/facets", {}, 6),
+        ("datasets/complete", {"prefix": "run"}, 5),
+    ):
+        said = asked_of_the_ledger(site, "bob", path, **params)
+        assert len([one for one in said if one.startswith("BEGIN")]) == 1, said
+        assert len(said) - 1 <= most, said
+
+
+def test_a_page_of_the_catalog_is_of_the_shape_that_is_declared(site):
+    """It is not looked at again on its way out: what `describe` makes is the declared form, no member more or less, written in the same way."""
+    for asked in ({}, {"q": "run"}, {"limit": 2}):
+        page = site.as_("root").get("api/v1/datasets", params=asked)
+        again = models.Datasets.model_validate_json(page.content)
+        assert (page.headers["Content-Type"], again.items[0].name != "") == ("application/json", True)
+        assert page.json() == json.loads(again.model_dump_json())
+    counts = site.as_("root").get("api/v1/datasets/facets")
+    assert counts.json() == json.loads(Facets.model_validate_json(counts.content).model_dump_json())
 
 
 def test_words_filters_and_metadata_by_address(site):
