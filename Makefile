@@ -30,6 +30,7 @@ bench: .venv/installed-dev
 	$(BIN)/python tests/bench/inbox.py 100000
 	$(BIN)/python tests/bench/catalog.py
 	$(BIN)/python tests/bench/reading.py
+	$(BIN)/python tests/bench/mounts.py
 	$(BIN)/python tests/bench/spawn.py
 
 lint: .venv/installed-dev
