@@ -47,8 +47,8 @@ TheHub = Annotated[Hub, Depends(_hub)]
 
 
 def _needs(scope: str | None, *, pages: bool = True, public: bool = True) -> Callable[..., Identity]:
-    """`pages`: whether a page of ours may ask, too; what gives keys away, and what only admins do, takes a token. Not `public`: which projects are public
-    is asked by the route itself (`sighted`), in the transaction that answers."""
+    """`pages`: whether a page of ours may ask, too; what gives keys away, and what only admins do, takes a token. Not `public`: which
+    projects are is asked by the route itself (`sighted`), in the transaction that answers."""
 
     def who(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Identity:
         identity = _by_page(request) if pages else None

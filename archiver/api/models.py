@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from fastapi.responses import Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-
 from pydantic_core import to_json
 
 from archiver.model import DatasetState, FileState, MetadataState, Proof, RestoreState
@@ -46,8 +45,8 @@ Id = Annotated[int, Path(ge=1, le=2**53 - 1)]
 
 
 def answer(document: Mapping[str, Any]) -> Response:
-    """An answer as it is. For long ones that `describe` has made ready: to hold them to the shape that their route declares is the tests' work, and not
-    done again for each row of each page."""
+    """An answer as it is. For long ones that `describe` has made ready: that they have the shape which their route declares is what
+    tests say, and not looked at again in each row of each page."""
     return Response(to_json(document, inf_nan_mode="null"), media_type="application/json")
 
 

@@ -69,11 +69,11 @@ class Base:
         self.committed_states: list[str] = []
         self._heads: dict[int, _Head] = {}  # of the datasets that this transaction holds still
 
-    def _all(self, record: type[Record], select: sa.Select[Any]) -> list[Record]:
-        rows = self.connection.execute(select)
+    def _all(self, record: type[Record], select: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[Record]:
+        rows = self.connection.execute(select, values)
         found = list(rows.keys())
         in_order = itemgetter(*(found.index(field.name) for field in fields(record)))
-        return [record(*in_order(row)) for row in rows]
+        return [record(*in_order(row)) for row in rows.all()]
 
     def _one(self, record: type[Record], select: sa.Select[Any]) -> Record | None:
         return next(iter(self._all(record, select)), None)

@@ -7,15 +7,15 @@ tallies, whatever the range; what words, tags and numbers leave is counted up to
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from archiver.ledger import tables as t
-from archiver.ledger.narrowing import Query
-from archiver.ledger.searching import Searching, late
+from archiver.ledger.narrowing import Form, Query, Tallied, form_of_columns, given, kept
+from archiver.ledger.searching import Searching, form_of, late
 
 COUNTED = 10_000
 """Datasets are counted up to here; beyond, there are more than that."""
@@ -25,6 +25,7 @@ _TAGGED = 2_000  # of many datasets: the newest tags
 FACETS = ("project", "instrument", "tier", "format", "year", "month", "tag")
 
 _D = t.dataset.c
+_FACETED = (_D.project, _D.instrument, _D.tier, _D.format, _D.month)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,14 @@ class Counting(Searching):
         total = self._total(query)
         if not late(query) or not total:
             return min(total, COUNTED + 1)
-        return self._count(self._fitting(query, _D.id)[0], COUNTED + 1)
+        way, make = self._fitting(query, _D.id)
+        form = form_of(query)
+
+        def counting() -> sa.Select[Any]:
+            return sa.select(sa.func.count()).select_from(make(form)[0].limit(given("most", sa.Integer)).subquery())
+
+        values = {**self._values(query), "most": COUNTED + 1}
+        return int(self.connection.execute(kept(("count", way, self._sqlite, form), counting), values).scalar_one())
 
     def facets(self, query: Query) -> dict[str, list[Value]]:
         """How many of the datasets that fit have each project, instrument, tier, format, year, month and tag; the most frequent first, times latest
@@ -57,20 +65,11 @@ class Counting(Searching):
 
     def _of_newest(self, query: Query) -> dict[str, list[Value]]:
         """Of what fits words, tags, numbers or a name."""
-        columns = [_D.project, _D.instrument, _D.tier, _D.format, _D.month]
-        fitting = self._newest(query, COUNTED + 1, _D.id, *columns).cte("fitting").prefix_with("MATERIALIZED", dialect="postgresql")
-        # All that are alike in every column are counted once, then put together for each column.
-        alike = [fitting.c[column.name] for column in columns]
-        cell = sa.select(*alike, sa.func.count().label("n")).group_by(*alike).cte("cell").prefix_with("MATERIALIZED", dialect="postgresql")
-        each = [
-            sa.select(sa.literal(column.name), sa.cast(cell.c[column.name], sa.Text), sa.func.sum(cell.c.n)).group_by(cell.c[column.name])
-            for column in columns
-        ]
-        tags = sa.select(sa.literal("tag"), t.tag.c.tag, sa.func.count()).join_from(
-            fitting, t.tag, t.tag.c.dataset_id == fitting.c.id + 0
-        )  # led by what fits
+        way, make = self._fitting(query, _D.id, *_FACETED)
+        form = form_of(query)
+        counting = kept(("facets", way, self._sqlite, form), lambda: _counted(*make(form)))
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for name, value, n in self.connection.execute(sa.union_all(*each, tags.group_by(t.tag.c.tag))):
+        for name, value, n in self.connection.execute(counting, {**self._values(query), "most": COUNTED + 1}).all():
             if name == "month":
                 counts["month"][_month(int(value))] = n
                 counts["year"][_month(int(value))[:4]] += n
@@ -81,34 +80,62 @@ class Counting(Searching):
     def _of_all(self, query: Query) -> dict[str, list[Value]]:
         """Of what fits the columns."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        cell, month = self._tallied(query).c, self._tallied(query, months=True).c
-        kinds = (cell.period, cell.instrument, cell.tier, cell.format)
-        for year, instrument, tier, form, n in self.connection.execute(sa.select(*kinds, sa.func.sum(cell.n)).group_by(*kinds)):
+        years, months = self._tallied(query), self._tallied(query, months=True)
+        for year, instrument, tier, form, n in self._summed(years, "period", "instrument", "tier", "format"):
             for name, value in (("year", f"{year:04}"), ("instrument", instrument), ("tier", tier), ("format", form)):
                 if value:
                     counts[name][value] += n
-        for value, n in self.connection.execute(sa.select(cell.project, sa.func.sum(cell.n)).group_by(cell.project)):
+        for value, n in self._summed(years, "project"):
             counts["project"][value] = n
-        latest = sa.select(month.period, sa.func.sum(month.n)).group_by(month.period).order_by(month.period.desc()).limit(_MONTHS)
-        for value, n in self.connection.execute(latest):
+        for value, n in self._summed(months, "period", latest=_MONTHS):
             counts["month"][_month(value)] = n
         looked_at = 0
-        for value, n, of in self.connection.execute(self._tags(query)):
+        form_of_tags = (self._total(query) <= COUNTED, self._sqlite, form_of_columns(query))
+        tags = kept(("tags", *form_of_tags), lambda: self._tags(form_of_columns(query), few=form_of_tags[0]))
+        for value, n, of in self.connection.execute(tags, {**self._column_values(query), "most": _TAGGED + 1}).all():
             looked_at += of
             if n:
                 counts["tag"][value] = n
         return _told(counts, more_tags=looked_at > _TAGGED)
 
-    def _tags(self, query: Query) -> sa.Select[Any]:
+    def _summed(self, tallied: Tallied, *names: str, latest: int | None = None) -> Sequence[Any]:
+        """Counts by what is named; `latest`: of so many of the last periods."""
+
+        def sums() -> sa.Select[Any]:
+            cell = tallied.rows().c
+            by = [cell[name] for name in names]
+            summed = sa.select(*by, sa.func.sum(cell.n)).group_by(*by)
+            return summed if latest is None else summed.order_by(cell.period.desc()).limit(latest)
+
+        return self.connection.execute(kept(("sums", names, latest, *tallied.key), sums), tallied.values).all()
+
+    def _tags(self, form: Form, *, few: bool) -> sa.Select[Any]:
         """(tag, how many fit, how many were looked at): of many datasets, the newest tags."""
-        g, fits = t.tag.c, self._columns(replace(query, projects=None, project=None, since=None, until=None))
-        if self._total(query) <= COUNTED:
+        g, fits = t.tag.c, self._columns(replace(form, projects="all", given=form.given - {"project", "since", "until"}))
+        if few:
             found = sa.select(g.tag, sa.func.count(), sa.literal(0)).join_from(t.dataset, t.tag, _D.id == g.dataset_id)
-            return found.where(*self._columns(query)).group_by(g.tag)
-        newest = sa.select(g.tag, g.place).where(*self._within(g.project, g.place, query)).order_by(g.place.desc()).limit(_TAGGED + 1).subquery()
-        joined = newest.outerjoin(t.dataset, sa.and_(_D.place == newest.c.place, *fits)) if fits else newest
+            return found.where(*self._columns(form)).group_by(g.tag)
+        newest = sa.select(g.tag, g.place).where(*self._within(g.project, g.place, form)).order_by(g.place.desc())
+        some = newest.limit(given("most", sa.Integer)).subquery()
+        joined = some.outerjoin(t.dataset, sa.and_(_D.place == some.c.place, *fits)) if fits else some
         counted = sa.func.count(_D.id) if fits else sa.func.count()
-        return sa.select(newest.c.tag, counted, sa.func.count()).select_from(joined).group_by(newest.c.tag)
+        return sa.select(some.c.tag, counted, sa.func.count()).select_from(joined).group_by(some.c.tag)
+
+
+def _counted(fitting: sa.Select[Any], order: Any) -> sa.CompoundSelect[Any]:
+    """(facet, value, count) of the newest of what fits."""
+    newest = fitting.order_by(order.desc()).limit(given("most", sa.Integer)).cte("fitting").prefix_with("MATERIALIZED", dialect="postgresql")
+    # All that are alike in every column are counted once, then put together for each column.
+    alike = [newest.c[column.name] for column in _FACETED]
+    cell = sa.select(*alike, sa.func.count().label("n")).group_by(*alike).cte("cell").prefix_with("MATERIALIZED", dialect="postgresql")
+    each = [
+        sa.select(sa.literal(column.name), sa.cast(cell.c[column.name], sa.Text), sa.func.sum(cell.c.n)).group_by(cell.c[column.name])
+        for column in _FACETED
+    ]
+    tags = sa.select(sa.literal("tag"), t.tag.c.tag, sa.func.count()).join_from(
+        newest, t.tag, t.tag.c.dataset_id == newest.c.id + 0
+    )  # led by what fits
+    return sa.union_all(*each, tags.group_by(t.tag.c.tag))
 
 
 def _month(period: int) -> str:

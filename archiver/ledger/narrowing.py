@@ -8,10 +8,11 @@ two ends, the datasets of a month that it cuts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -24,6 +25,7 @@ from archiver.ledger.projects import Projects
 Condition = sa.ColumnElement[bool]
 _D, _N = t.dataset.c, t.tally.c
 _NEVER = 10_000  # a year after all
+Statement = TypeVar("Statement")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,58 @@ class Query:
     measured: Sequence[Measured] = ()
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a question asks, without its values: a statement is put together once for each form, and its values are parameters of it."""
+
+    projects: Literal["all", "one", "some"] = "all"
+    given: frozenset[str] = frozenset()  # which of project, instrument, tier, format, state, since, until
+    named: Literal["", "bare", "full"] = ""
+    words: tuple[bool, ...] = ()  # of each, whether the indexes know it
+    tags: tuple[int, ...] = ()  # their numbers
+    measured: tuple[tuple[int, str, str], ...] = ()  # number, and how its ends are compared
+
+    def at_any_time(self) -> Form:
+        return replace(self, given=self.given - {"since", "until"})
+
+
+@dataclass(frozen=True)
+class Tallied:
+    """Counts by kind and period: the form of their statement, its values, and the statement itself."""
+
+    key: tuple[Hashable, ...]
+    values: dict[str, Any]
+    rows: Callable[[], sa.Subquery]
+
+
+_COLUMNS = ("project", "instrument", "tier", "format", "state")
+_KEPT: dict[Hashable, Any] = {}
+_MOST_KEPT = 2_000  # some kilobytes each; people ask in far fewer forms
+
+
+def kept(key: Hashable, make: Callable[[], Statement]) -> Statement:
+    """What `make` makes, made once for each key: to put a statement together takes longer than to have a small one answered."""
+    found = _KEPT.get(key)
+    if found is None:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        found = _KEPT[key] = make()
+    statement: Statement = found
+    return statement
+
+
+def given(name: str, kind: Any = None) -> sa.BindParameter[Any]:
+    """A value of a question, in its place in a statement."""
+    return sa.bindparam(name, type_=kind)
+
+
+def form_of_columns(query: Query) -> Form:
+    """What a query asks of columns."""
+    asked = [name for name in (*_COLUMNS, "since", "until") if getattr(query, name)]
+    whose: Literal["all", "one", "some"] = "all" if query.projects is None else "one" if len(query.projects) == 1 else "some"
+    return Form(whose, frozenset(asked), "" if not query.name else "full" if "/" in query.name else "bare")
+
+
 class Narrowing(Projects):
     """Conditions on columns, and how many datasets fit them."""
 
@@ -78,41 +132,47 @@ class Narrowing(Projects):
         seen = tuple(name for name in known if name in asked)
         return replace(query, projects=None if len(seen) == len(known) else seen)
 
-    def _columns(self, query: Query, *, led: bool = True) -> list[Condition]:
+    def _column_values(self, query: Query) -> dict[str, Any]:
+        """The values of a query's columns, by the names that `given` has for them."""
+        values: dict[str, Any] = {name: getattr(query, name) for name in _COLUMNS}
+        if query.projects is not None:
+            names = list(query.projects)
+            values["projects"] = names[0] if len(names) == 1 else json.dumps(names) if self._sqlite else names
+        instrument, slash, name = (query.name or "").partition("/")
+        values["named"], values["named_instrument"] = (name, instrument) if slash else (query.name, None)
+        values["since"] = None if query.since is None else first_place(query.since)
+        values["until"] = None if query.until is None else place_after(query.until)
+        return values
+
+    def _columns(self, form: Form, *, led: bool = True) -> list[Condition]:
         """What is asked of a dataset's own columns. Not `led`: SQLite shall not choose its way by them."""
         plain: Callable[[Any], Any] = (lambda column: column) if led else self._unled
-        fits = self._within(plain(_D.project), _D.place, query)
-        if query.name:
-            instrument, slash, name = query.name.partition("/")
-            fits += [_D.instrument == instrument, _D.name == name] if slash else [_D.name == query.name]
-        for column, value in (
-            (_D.instrument, query.instrument),
-            (_D.tier, query.tier),
-            (_D.format, query.format),
-            (_D.state, query.state),
-        ):
-            if value:
-                fits.append(plain(column) == value)
-        return fits
+        fits = self._within(plain(_D.project), _D.place, form)
+        if form.named:
+            fits += [_D.instrument == given("named_instrument")] if form.named == "full" else []
+            fits.append(_D.name == given("named"))
+        return [*fits, *(plain(_D[name]) == given(name, _D[name].type) for name in _COLUMNS[1:] if name in form.given)]
 
-    def _within(self, project: Any, place: Any, query: Query) -> list[Condition]:
+    def _within(self, project: Any, place: Any, form: Form) -> list[Condition]:
         """Whose they are, and when."""
-        fits = [] if query.projects is None else [self._among(project, query.projects)]
-        if query.project:
-            fits.append(project == query.project)
-        if query.since:
-            fits.append(place >= first_place(query.since))
-        if query.until:
-            fits.append(place < place_after(query.until))
+        fits = self._of_projects(project, form)
+        if "project" in form.given:
+            fits.append(project == given("project", t.Text))
+        if "since" in form.given:
+            fits.append(place >= given("since", sa.BigInteger))
+        if "until" in form.given:
+            fits.append(place < given("until", sa.BigInteger))
         return fits
 
-    def _among(self, column: Any, names: Sequence[str]) -> Condition:
-        """One parameter, however many names there are."""
-        if len(names) == 1:
-            return sa.and_(column == names[0])
+    def _of_projects(self, column: Any, form: Form) -> list[Condition]:
+        """One parameter, however many projects there are."""
+        if form.projects == "all":
+            return []
+        if form.projects == "one":
+            return [column == given("projects", t.Text)]
         if self._sqlite:
-            return sa.and_(column.in_(sa.select(sa.func.json_each(json.dumps(list(names))).table_valued("value").c.value)))
-        return sa.and_(column == sa.any_(sa.literal(list(names), postgresql.ARRAY(sa.Text))))
+            return [column.in_(sa.select(sa.func.json_each(given("projects", sa.Text)).table_valued("value").c.value))]
+        return [column == sa.any_(given("projects", postgresql.ARRAY(sa.Text)))]
 
     def _unled(self, column: Any) -> Any:
         """The column in a form for which SQLite uses no index; the other database knows how many rows fit, and is let alone."""
@@ -122,50 +182,59 @@ class Narrowing(Projects):
     def _sqlite(self) -> bool:
         return self.connection.dialect.name == "sqlite"
 
-    def _count(self, select: sa.Select[Any], most: int) -> int:
-        counted = sa.select(sa.func.count()).select_from(select.limit(most).subquery())
-        return int(self.connection.execute(counted).scalar_one())
-
     def _total(self, query: Query) -> int:
         """How many datasets fit the columns, whatever else is asked."""
         alone = replace(query, text=None, tags=(), said=(), measured=())
         if self.writing or alone not in self._totals:
-            if query.name:
-                counting = sa.select(sa.func.count()).select_from(t.dataset).where(*self._columns(query))  # a few instruments have it
+            form, values = form_of_columns(alone), self._column_values(alone)
+            if query.name:  # a few instruments have it
+                every = sa.select(sa.func.count()).select_from(t.dataset)
+                counting = kept(("named", self._sqlite, form), lambda: every.where(*self._columns(form)))
             else:
-                counting = sa.select(sa.func.coalesce(sa.func.sum(self._tallied(query).c.n), 0))
-            self._totals[alone] = int(self.connection.execute(counting).scalar_one())
+                tallied = self._tallied(alone)
+                values |= tallied.values
+                counting = kept(("total", *tallied.key), lambda: sa.select(sa.func.coalesce(sa.func.sum(tallied.rows().c.n), 0)))
+            self._totals[alone] = int(self.connection.execute(counting, values).scalar_one())
         return self._totals[alone]
 
     def _until_newest(self, query: Query) -> Query:
         """The same, with an end at the last month that has any: what is newer is not gone through."""
-        period = self._tallied(query, months=True).c.period
-        newest = self.connection.execute(sa.select(period).order_by(period.desc()).limit(1)).scalar()
+        tallied = self._tallied(query, months=True)
+
+        def latest() -> sa.Select[Any]:
+            period = tallied.rows().c.period
+            return sa.select(period).order_by(period.desc()).limit(1)
+
+        newest = self.connection.execute(kept(("latest", *tallied.key), latest), tallied.values).scalar()
         if newest is None or newest // 100 >= _NEVER - 1:
             return query
         after = datetime(newest // 100 + newest % 100 // 12, newest % 100 % 12 + 1, 1, tzinfo=UTC)
         return query if query.until is not None and query.until < after else replace(query, until=after)
 
-    def _tallied(self, query: Query, *, months: bool = False) -> sa.Subquery:
+    def _tallied(self, query: Query, *, months: bool = False) -> Tallied:
         """Datasets that fit the columns, name aside, as counts by kind and year (`months`: and month)."""
-        fits = [] if query.projects is None else [self._among(_N.project, query.projects)]
-        for column, value in (
-            (_N.project, query.project),
-            (_N.instrument, query.instrument),
-            (_N.tier, query.tier),
-            (_N.format, query.format),
-            (_N.state, query.state),
-        ):
-            if value:
-                fits.append(column == value)
+        form = form_of_columns(replace(query, name=None))
         spans, ends = _spans(query.since, query.until, months=months)
+        values = self._column_values(query)
+        for number, (least, beyond) in enumerate((*spans, *ends)):
+            values |= {f"least_{number}": least, f"beyond_{number}": beyond}
+        rows = partial(self._tallied_rows, form.at_any_time(), len(spans), len(ends), months=months)
+        return Tallied((self._sqlite, form, len(spans), len(ends), months), values, rows)
+
+    def _tallied_rows(self, form: Form, spans: int, ends: int, *, months: bool) -> sa.Subquery:
+        fits = self._of_projects(_N.project, form)
+        fits += [_N[name] == given(name) for name in _COLUMNS if name in form.given]
         year = _N.period if months else sa.case((_N.period < _NEVER, _N.period), else_=_N.period // 100)
         kinds = (year.label("period"), _N.instrument, _N.tier, _N.format, _N.project, _N.n)
-        parts = [sa.select(*kinds).where(*fits, _N.period >= least, _N.period < beyond) for least, beyond in spans]
-        for least, beyond in ends:
+        parts = []
+        for number in range(spans + ends):
+            least, beyond = given(f"least_{number}", sa.BigInteger), given(f"beyond_{number}", sa.BigInteger)
+            if number < spans:
+                parts.append(sa.select(*kinds).where(*fits, _N.period >= least, _N.period < beyond))
+                continue
             columns = [_D.instrument, sa.func.coalesce(_D.tier, "").label("tier"), sa.func.coalesce(_D.format, "").label("format"), _D.project]
             period = (_D.month if months else _D.month // 100).label("period")
-            rows = sa.select(period, *columns, sa.literal(1).label("n")).where(*self._columns(replace(query, since=None, until=None), led=False))
+            rows = sa.select(period, *columns, sa.literal(1).label("n")).where(*self._columns(form, led=False))
             parts.append(rows.where(_D.place >= least, _D.place < beyond))
         return sa.union_all(*parts).subquery() if len(parts) > 1 else parts[0].subquery()
 

@@ -105,7 +105,7 @@ class Projects(Base):
     def known_projects(self) -> Mapping[str, bool]:
         """The name of every project, in order, and whether its data are public. A transaction that only reads sees one moment, and looks once."""
         if self.writing or self._known is None:
-            self._known = {name: bool(public) for name, public in self.connection.execute(_KNOWN, {"at": self.at})}
+            self._known = {name: bool(public) for name, public in self.connection.execute(_KNOWN, {"at": self.at}).all()}
         return self._known
 
     def make_public(self, project: str, after: datetime | None) -> None:

@@ -11,9 +11,10 @@ one; else the index of the words (tags, numbers) leads. SQLite is told which way
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from archiver import model
 from archiver.ledger import tables as t
 from archiver.ledger.indexing import fold, line_of
-from archiver.ledger.narrowing import Condition, Measured, Narrowing, Query
+from archiver.ledger.narrowing import Condition, Form, Narrowing, Query, form_of_columns, given, kept
 
 _FEW = 20_000  # looked at one by one, or fetched and sorted
 _FETCHED = 1_000  # of the newest by columns alone: more are met soon by going through all
@@ -53,7 +54,11 @@ class Completions:
     fields: Sequence[str]
 
 
+Fitting = Callable[[Form], tuple[sa.Select[Any], Any]]
+"""Puts a statement together for a form: the datasets that fit, and their place as its index gives it in order."""
+
 _D = t.dataset.c
+_NUMBERED = sa.select(t.dataset).where(_D.id.in_(sa.bindparam("ids", expanding=True)))
 _FTS = sa.table("search_fts", sa.column("rowid"), sa.column("search_fts"))
 _ORDERS: dict[Sort, tuple[Any, bool]] = {
     Sort.NEWEST: (_D.place, True),
@@ -71,31 +76,31 @@ class Searching(Narrowing):
         """Datasets that fit, in order, after the cursor."""
         query = self._seen(query)
         ids = self._page(query, limit, cursor, sort)
-        found = {d.id: d for d in self._all(model.Dataset, sa.select(t.dataset).where(_D.id.in_(ids)))}
+        found = {d.id: d for d in self._all(model.Dataset, _NUMBERED, {"ids": ids})}
         return [found[i] for i in ids]
 
     def complete(self, prefix: str, projects: Sequence[str] | None, limit: int) -> Completions:
         """Names of datasets (full ones, where there is a slash in the prefix), tags and fields of metadata that begin with `prefix`, in order."""
-        projects = self._seen(Query(projects=projects)).projects
+        asked = self._seen(Query(projects=projects))
+        form, values = form_of_columns(asked), self._column_values(asked)
         instrument, slash, name = prefix.rpartition("/")
-        named = [*self._called(name, projects), *([_D.instrument == instrument] if slash else [])]
+        named = [*self._called(name, asked), *([_D.instrument == instrument] if slash else [])]
         names = sa.select(_D.name).where(*named).distinct().order_by(_D.name).limit(limit)
         tags = sa.select(t.tag.c.tag).where(*_begins(t.tag.c.tag, prefix)).distinct().order_by(t.tag.c.tag).limit(limit)
         fields = sa.select(t.field.c.name).where(*_begins(t.field.c.name, fold(prefix))).distinct().order_by(t.field.c.name).limit(limit)
-        if projects is not None:
-            tags = tags.where(self._among(t.tag.c.project, projects))
-            fields = fields.where(self._among(t.field.c.project, projects))
-        found = [list(self.connection.execute(select).scalars()) for select in (names, tags, fields)]
+        tags = tags.where(*self._of_projects(t.tag.c.project, form))
+        fields = fields.where(*self._of_projects(t.field.c.project, form))
+        found = [list(self.connection.execute(select, values).scalars()) for select in (names, tags, fields)]
         return Completions([f"{instrument}{slash}{name}" for name in found[0]], found[1], found[2])
 
     def near(self, name: str, projects: Sequence[str] | None) -> list[str]:
         """Up to three full names of datasets that look like `name` (bare or full), the likest first."""
-        projects = self._seen(Query(projects=projects)).projects
+        asked = self._seen(Query(projects=projects))
         bare = name.rpartition("/")[2]
         for begins in dict.fromkeys((bare.rstrip("0123456789"), bare[:3], bare[:1], "")):
-            select = sa.select(_D.instrument, _D.name).where(*self._called(begins, projects)).order_by(_D.name, _D.instrument).limit(_LOOKED_THROUGH)
+            select = sa.select(_D.instrument, _D.name).where(*self._called(begins, asked)).order_by(_D.name, _D.instrument).limit(_LOOKED_THROUGH)
             known: dict[str, str] = {}
-            for instrument, found in self.connection.execute(select):
+            for instrument, found in self.connection.execute(select, self._column_values(asked)):
                 known[f"{instrument}/{found}"] = known[found] = f"{instrument}/{found}"
             close = difflib.get_close_matches(name, known, n=6, cutoff=0.6)
             if close:
@@ -104,13 +109,10 @@ class Searching(Narrowing):
 
     # how
 
-    def _called(self, begins: str, projects: Sequence[str] | None) -> list[Condition]:
-        """That a dataset's name begins so, and that it is of one of these projects (None: any)."""
-        fits: list[Condition] = [*_begins(_D.name, begins)]
-        if projects is not None:
-            few = self._few(Query(projects))
-            fits.append(self._among(_D.project if few else self._unled(_D.project), projects))
-        return fits
+    def _called(self, begins: str, asked: Query) -> list[Condition]:
+        """That a dataset's name begins so, and that it is of one of the asker's projects."""
+        few = asked.projects is None or self._few(asked)
+        return [*_begins(_D.name, begins), *self._of_projects(_D.project if few else self._unled(_D.project), form_of_columns(asked))]
 
     def _few(self, query: Query) -> bool:
         """Whether the columns alone leave few datasets."""
@@ -123,98 +125,143 @@ class Searching(Narrowing):
     def _page(self, query: Query, limit: int, cursor: Cursor | None, sort: Sort) -> list[int]:
         """Ids of the datasets of a page."""
         column, down = _ORDERS[sort]
-        after = _after(column, cursor, down=down)
+        after = _after(column, down=down) if cursor else []
+
+        def ids(way: str, query: Query, make: Callable[[Form], sa.Select[Any]]) -> list[int]:
+            form = form_of(query)
+            select = kept(("page", way, self._sqlite, form, sort, cursor is None), lambda: make(form).limit(given("limit", sa.Integer)))
+            at, last = cursor or (None, None)
+            return list(self.connection.execute(select, {**self._values(query), "at": at, "last": last, "limit": limit}).scalars())
+
         if not late(query):
             fetched = self._total(query) < (_FETCHED if sort is Sort.NEWEST else _FEW)
             asked = query if fetched or sort is not Sort.NEWEST else self._until_newest(query)
-            select = sa.select(_D.id).where(*self._columns(asked, led=fetched), *after)
-            return self._ids(select, column, limit, down=down, fetched=fetched)
-        if self._one_by_one(query):
-            select = self._checked(sa.select(_D.id).where(*self._columns(query), *after), query)
-            return self._ids(select, column, limit, down=down, fetched=True)
-        if self._sqlite and _indexed(query) and sort is Sort.NEWEST:
-            select, order = self._fitting(query, _D.id)
-            return self._ids(select.where(*after, *_after(order, cursor, down=down)[:1]), order, limit, down=down)
-        if not self._few(query):
-            # The first of them, in order, before an index that gives no order.
-            first = sa.select(_D.id, column.label("sorted"), _D.place).where(*self._columns(query, led=False), *after)
-            window = first.order_by(column.desc() if down else column, _D.id.desc() if down else _D.id).limit(_NEWEST).subquery()
-            checked = self._checked(sa.select(window.c.id), query, window.c.place, window.c.id)
-            found = self._ids(checked, window.c.sorted, limit, down=down, number=window.c.id)
-            if len(found) == limit:
-                return found
-        return self._ids(self._fitting(query, _D.id)[0].where(*after), column, limit, down=down, fetched=True)
 
-    def _ids(self, select: sa.Select[Any], column: Any, limit: int, *, down: bool, fetched: bool = False, number: Any = _D.id) -> list[int]:
+            def by_columns(form: Form) -> sa.Select[Any]:
+                return self._ordered(sa.select(_D.id).where(*self._columns(form, led=fetched), *after), column, down=down, fetched=fetched)
+
+            return ids(f"columns {fetched}", asked, by_columns)
+        if not self._one_by_one(query):
+            if self._sqlite and _indexed(query) and sort is Sort.NEWEST:
+
+                def by_words(form: Form) -> sa.Select[Any]:
+                    select, order = self._by_words(form, _D.id)
+                    return self._ordered(select.where(*after, *(_after(order, down=down)[:1] if cursor else [])), order, down=down)
+
+                return ids("words in order", query, by_words)
+            if not self._few(query):
+                found = ids("first", query, lambda form: self._of_first(form, column, after, down=down))
+                if len(found) == limit:
+                    return found
+        way, make = self._fitting(query, _D.id)
+        return ids(f"fitting {way}", query, lambda form: self._ordered(make(form)[0].where(*after), column, down=down, fetched=True))
+
+    def _of_first(self, form: Form, column: Any, after: Sequence[Condition], *, down: bool) -> sa.Select[Any]:
+        """Those that fit of the first in order, before an index that gives no order."""
+        first = sa.select(_D.id, column.label("sorted"), _D.place).where(*self._columns(form, led=False), *after)
+        window = first.order_by(column.desc() if down else column, _D.id.desc() if down else _D.id).limit(given("window", sa.Integer)).subquery()
+        return self._ordered(self._checked(sa.select(window.c.id), form, window.c.place, window.c.id), window.c.sorted, down=down, number=window.c.id)
+
+    def _ordered(self, select: sa.Select[Any], column: Any, *, down: bool, fetched: bool = False, number: Any = _D.id) -> sa.Select[Any]:
         """`fetched`: all that fit are few: they are fetched and sorted, instead of gone through in order until enough fit."""
         first = column + 0 if fetched and self._sqlite and column is not _D.name else column
         order = [first] if column is _FTS.c.rowid else [first, number]  # a place is one dataset's
-        return list(self.connection.execute(select.order_by(*(c.desc() if down else c for c in order)).limit(limit)).scalars())
+        return select.order_by(*(c.desc() if down else c for c in order))
 
-    def _newest(self, query: Query, limit: int, *columns: Any) -> sa.Select[Any]:
-        """Of the newest that fit, so many at most."""
-        select, order = self._fitting(query, *columns)
-        return select.order_by(order.desc()).limit(limit)
-
-    def _fitting(self, query: Query, *columns: Any) -> tuple[sa.Select[Any], Any]:
-        """All datasets that fit, by whichever index leads to the fewest, and their place as this index gives it in order."""
+    def _fitting(self, query: Query, *columns: Any) -> tuple[str, Fitting]:
+        """All datasets that fit, by whichever index leads to the fewest: which it is, and what puts their statement together."""
         if self._one_by_one(query):
-            return self._checked(sa.select(*columns).where(*self._columns(query)), query), _D.place + 0
+            return "one by one", lambda form: (self._checked(sa.select(*columns).where(*self._columns(form)), form), _D.place + 0)
         if _indexed(query):
-            return self._by_words(query, *columns)
-        rest = self._columns(query, led=False)
+            return "words", lambda form: self._by_words(form, *columns)
         if query.tags:
-            first, *others = query.tags
-            leading = sa.select(*columns).join_from(t.tag, t.dataset, _D.id == t.tag.c.dataset_id).where(t.tag.c.tag == first, *rest)
-            return self._checked(leading, replace(query, tags=others)), t.tag.c.place
-        m = t.measure.c
-        for one in query.measured:
-            if self._count(sa.select(m.place).where(*_measures(one)), _MANY) == _MANY:
-                continue  # so many have it that most are found soon by going through all
-            # A field that holds several numbers leads by the least of those that fit.
-            m2 = t.measure.alias()
-            less = sa.exists().where(m2.c.place == m.place, m2.c.value < m.value, *_measures(one, m2.c))
-            leading = sa.select(*columns).join_from(t.measure, t.dataset, _D.place == m.place).where(*_measures(one), ~less, *rest)
-            return self._checked(leading, replace(query, measured=[other for other in query.measured if other is not one])), m.place + 0
-        return self._checked(sa.select(*columns).where(*rest), query), _D.place
+            return "tag", lambda form: self._by_tag(form, *columns)
+        for number, many in enumerate(self._many_have(query)):
+            if not many:  # else most are found soon by going through all
+                return f"number {number}", partial(self._by_number, number, columns)
+        return "columns", lambda form: (self._checked(sa.select(*columns).where(*self._columns(form, led=False)), form), _D.place)
 
-    def _by_words(self, query: Query, *columns: Any) -> tuple[sa.Select[Any], Any]:
-        """The same, led by the index of words."""
-        words = _indexed(query)
+    def _many_have(self, query: Query) -> Iterator[bool]:
+        """Of each number that is asked for, whether so many have it."""
+        for one in form_of(query).measured:
+            some = sa.select(t.measure.c.place).where(*_measures(one)).limit(given("many", sa.Integer))
+            counting = kept(("many", self._sqlite, one), lambda some=some: sa.select(sa.func.count()).select_from(some.subquery()))  # type: ignore[misc]
+            yield self.connection.execute(counting, self._values(query)).scalar_one() == _MANY
+
+    def _by_words(self, form: Form, *columns: Any) -> tuple[sa.Select[Any], Any]:
+        """Led by the index of words."""
         if self._sqlite:
-            grams = dict.fromkeys(word[at : at + _INDEXED] for word in words for at in range(len(word) - _INDEXED + 1))
-            asked = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
             # Columns are checked before words: they stand in one small index, whose part is read once for many.
             select = sa.select(*columns).join_from(_FTS, t.dataset, _D.place == _FTS.c.rowid).join(t.search, t.search.c.place == _D.place + 0)
-            select = select.where(_FTS.c.search_fts.op("MATCH")(asked), *self._columns(query, led=False))
+            select = select.where(_FTS.c.search_fts.op("MATCH")(given("match", sa.Text)), *self._columns(form, led=False))
         else:
-            select = sa.select(*columns).join_from(t.search, t.dataset, t.search.c.place == _D.place).where(*self._columns(query))
-            select = select.where(*(t.search.c.words.like("%" + _literal(word) + "%", escape="\\") for word in words))
-        return self._checked(select, query, joined=True), _FTS.c.rowid if self._sqlite else _D.place
+            select = sa.select(*columns).join_from(t.search, t.dataset, t.search.c.place == _D.place).where(*self._columns(form))
+            indexed = [number for number, is_indexed in enumerate(form.words) if is_indexed]
+            select = select.where(*(t.search.c.words.like(given(f"like_{number}", t.Text), escape="\\") for number in indexed))
+        return self._checked(select, form, joined=True), _FTS.c.rowid if self._sqlite else _D.place
 
-    def _checked(self, select: sa.Select[Any], query: Query, place: Any = _D.place, number: Any = _D.id, *, joined: bool = False) -> sa.Select[Any]:
+    def _by_tag(self, form: Form, *columns: Any) -> tuple[sa.Select[Any], Any]:
+        """Led by the index of tags."""
+        first, *others = form.tags
+        leading = sa.select(*columns).join_from(t.tag, t.dataset, _D.id == t.tag.c.dataset_id)
+        leading = leading.where(t.tag.c.tag == given(f"tag_{first}"), *self._columns(form, led=False))
+        return self._checked(leading, replace(form, tags=tuple(others))), t.tag.c.place
+
+    def _by_number(self, number: int, columns: Sequence[Any], form: Form) -> tuple[sa.Select[Any], Any]:
+        """Led by the index of numbers."""
+        m, one = t.measure.c, form.measured[number]
+        # A field that holds several numbers leads by the least of those that fit.
+        m2 = t.measure.alias()
+        less = sa.exists().where(m2.c.place == m.place, m2.c.value < m.value, *_measures(one, m2.c))
+        leading = sa.select(*columns).join_from(t.measure, t.dataset, _D.place == m.place)
+        leading = leading.where(*_measures(one), ~less, *self._columns(form, led=False))
+        return self._checked(leading, replace(form, measured=tuple(other for other in form.measured if other is not one))), m.place + 0
+
+    def _checked(self, select: sa.Select[Any], form: Form, place: Any = _D.place, number: Any = _D.id, *, joined: bool = False) -> sa.Select[Any]:
         """What words, tags and numbers ask, of one dataset after the other."""
-        held: Callable[[Any, str], Any] = sa.func.instr if self._sqlite else sa.func.strpos
-        words = _words(query)
-        if words and not joined:
+        held: Callable[[Any, Any], Any] = sa.func.instr if self._sqlite else sa.func.strpos
+        if form.words and not joined:
             select = select.join(t.search, t.search.c.place == place)
-        select = select.where(*(held(t.search.c.words, word) > 0 for word in words))
-        for tag in query.tags:
+        select = select.where(*(held(t.search.c.words, given(f"word_{n}", t.Text)) > 0 for n in range(len(form.words))))
+        for tag in form.tags:
             g = t.tag.alias()
-            select = select.where(sa.exists().where(g.c.dataset_id == number, g.c.tag == tag))
-        for one in query.measured:
+            select = select.where(sa.exists().where(g.c.dataset_id == number, g.c.tag == given(f"tag_{tag}")))
+        for one in form.measured:
             m = t.measure.alias()
             select = select.where(sa.exists().where(m.c.place == place, *_measures(one, m.c)))
         return select
 
+    def _values(self, query: Query) -> dict[str, Any]:
+        """The values of a query, by the names that `given` has for them, and limits."""
+        values = self._column_values(query) | {"many": _MANY, "window": _NEWEST}
+        for n, word in enumerate(_words(query)):
+            values |= {f"word_{n}": word, f"like_{n}": f"%{_literal(word)}%"}
+        if self._sqlite:
+            grams = dict.fromkeys(word[at : at + _INDEXED] for word in _indexed(query) for at in range(len(word) - _INDEXED + 1))
+            values["match"] = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
+        for n, tag in enumerate(query.tags):
+            values[f"tag_{n}"] = tag
+        for n, one in enumerate(query.measured):
+            values |= {f"field_{n}": one.field, f"least_value_{n}": one.least, f"most_value_{n}": one.most}
+        return values
 
-def _after(column: Any, cursor: Cursor | None, *, down: bool) -> list[Condition]:
-    if cursor is None:
-        return []
-    at, last = cursor
+
+def _after(column: Any, *, down: bool) -> list[Condition]:
+    """After a cursor."""
+    at, last = given("at", column.type), given("last", sa.BigInteger)
     if down:
         return [column <= at, sa.or_(column < at, _D.id < last)]
     return [column >= at, sa.or_(column > at, _D.id > last)]
+
+
+def form_of(query: Query) -> Form:
+    """What a query asks, without its values."""
+    ends = (
+        (n, "" if one.least is None else ">" if one.least_open else ">=", "" if one.most is None else "<" if one.most_open else "<=")
+        for n, one in enumerate(query.measured)
+    )
+    known = tuple(len(word) >= _INDEXED for word in _words(query))
+    return replace(form_of_columns(query), words=known, tags=tuple(range(len(query.tags))), measured=tuple(ends))
 
 
 def late(query: Query) -> bool:
@@ -231,12 +278,15 @@ def _indexed(query: Query) -> list[str]:
     return [word for word in _words(query) if len(word) >= _INDEXED]
 
 
-def _measures(one: Measured, m: Any = t.measure.c) -> list[Condition]:
-    fits: list[Condition] = [m.field == one.field]
-    if one.least is not None:
-        fits.append(m.value > one.least if one.least_open else m.value >= one.least)
-    if one.most is not None:
-        fits.append(m.value < one.most if one.most_open else m.value <= one.most)
+def _measures(one: tuple[int, str, str], m: Any = t.measure.c) -> list[Condition]:
+    number, least, most = one
+    fits: list[Condition] = [m.field == given(f"field_{number}")]
+    if least:
+        end = given(f"least_value_{number}", sa.Float)
+        fits.append(m.value > end if least == ">" else m.value >= end)
+    if most:
+        end = given(f"most_value_{number}", sa.Float)
+        fits.append(m.value < end if most == "<" else m.value <= end)
     return fits
 
 

@@ -14,7 +14,7 @@ from bench import lots
 from fixtures.ledgers import put_ledger
 from fixtures.postgres import Postgres
 
-from archiver.ledger import Ledger, Transaction, counting, searching
+from archiver.ledger import Ledger, Transaction, counting, narrowing, searching
 from archiver.ledger import tables as t
 from archiver.ledger.narrowing import Measured, Query
 from archiver.ledger.searching import Sort
@@ -132,6 +132,33 @@ def test_what_is_found(ledger: Ledger, query: Query, found: list[int], few: int,
     with ledger.read() as tx:
         assert numbers(tx, query) == sorted(found)
         assert tx.count(query) == len(found)
+
+
+@pytest.mark.parametrize("most", [narrowing._MOST_KEPT, 1], ids=["kept", "thrown away"])
+@pytest.mark.parametrize("few", [searching._FEW, 0], ids=["one by one", "by indexes"])
+def test_a_statement_is_put_together_once_for_each_form_and_holds_no_value(ledger: Ledger, few: int, most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(searching, "_FEW", few)
+    monkeypatch.setattr(narrowing, "_MOST_KEPT", most)
+    monkeypatch.setattr(narrowing, "_KEPT", {})
+    alike: list[list[tuple[Query, set[int]]]] = [
+        [(Query(SNOW, text="silver"), {0, 2, 4, 6}), (Query(ICE, text="gold"), {9, 11}), (Query(SNOW, text="user7"), {7})],
+        [(Query(tier="deep", format="nexus"), {9, 11}), (Query(tier="hot", format="csv"), {0, 2})],
+        [(Query(ICE, tags=("calibration",)), {9}), (Query(SNOW, tags=("t1",)), {1})],
+        [(Query(measured=(Measured("energy_kev", least=13),)), {10, 11}), (Query(measured=(Measured("sample.grains", least=20),)), {10, 11})],
+        [(Query(since=NOW - timedelta(days=40, minutes=1), until=NOW), {1, 2}), (Query(since=NOW - timedelta(days=20, minutes=1), until=NOW), {1})],
+        [(Query(name="saxs/saxs-run0423"), {3}), (Query(name="weather/weather-run0428"), {8})],
+    ]
+    for questions in alike:
+        for number, (query, found) in enumerate(questions):
+            with ledger.read() as tx:
+                assert set(numbers(tx, query)) == found, query
+                assert tx.count(query) == len(found)
+                assert sum(v.count for v in tx.facets(query)["project"]) == len(found)
+            if number == 0:
+                held = dict(narrowing._KEPT)
+            elif most > 1:
+                assert narrowing._KEPT.keys() - held.keys() <= {key for key in narrowing._KEPT if query.since}, "a range may be of other parts"
+    assert len(narrowing._KEPT) <= most
 
 
 @pytest.mark.parametrize(
