@@ -8,6 +8,8 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt
 # Compiled while installing, on all cores, so that the first start is as quick as the second.
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt
+# Our own as well: where Python may write none (PYTHONDONTWRITEBYTECODE), each of an instance's processes would compile it anew.
+COMPILE := $(BIN)/python -m compileall -q archiver extensions
 
 .PHONY: run test test-long bench lint image neve-send.pyz
 
@@ -16,6 +18,7 @@ run: .venv/installed
 
 test: .venv/installed-dev
 	tests/prepare.sh
+	$(COMPILE)
 	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder -m "not long" $(PYTEST_ARGS)
 
 test-long: .venv/installed-dev
@@ -52,8 +55,10 @@ neve-send.pyz: .venv/installed
 
 .venv/installed: $(SOURCES) | .venv/bin/uv
 	@$(INSTALL) -e '.[archiver,hub,notebook]'
+	@$(COMPILE)
 	@touch $@
 
 .venv/installed-dev: $(SOURCES) | .venv/bin/uv
 	@$(INSTALL) -e '.[archiver,hub,notebook,dev]'
+	@$(COMPILE)
 	@touch $@ .venv/installed
