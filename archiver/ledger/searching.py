@@ -149,6 +149,13 @@ class Searching(Narrowing):
                     return self._ordered(select.where(*after, *(_after(order, down=down)[:1] if cursor else [])), order, down=down)
 
                 return ids("words in order", query, by_words)
+            if query.tags and not _indexed(query) and sort in {Sort.NEWEST, Sort.OLDEST}:
+
+                def by_tag(form: Form) -> sa.Select[Any]:
+                    select, order = self._by_tag(form, _D.id)
+                    return self._ordered(select.where(*after, *(_after(order, down=down)[:1] if cursor else [])), order, down=down)
+
+                return ids("tag in order", query, by_tag)
             if not self._few(query):
                 found = ids("first", query, lambda form: self._of_first(form, column, after, down=down))
                 if len(found) == limit:
@@ -165,7 +172,7 @@ class Searching(Narrowing):
     def _ordered(self, select: sa.Select[Any], column: Any, *, down: bool, fetched: bool = False, number: Any = _D.id) -> sa.Select[Any]:
         """`fetched`: all that fit are few: they are fetched and sorted, instead of gone through in order until enough fit."""
         first = column + 0 if fetched and self._sqlite and column is not _D.name else column
-        order = [first] if column is _FTS.c.rowid else [first, number]  # a place is one dataset's
+        order = [first] if column is _FTS.c.rowid or column is t.tag.c.place else [first, number]  # a place is one dataset's
         return select.order_by(*(c.desc() if down else c for c in order))
 
     def _fitting(self, query: Query, *columns: Any) -> tuple[str, Fitting]:
@@ -201,11 +208,13 @@ class Searching(Narrowing):
         return self._checked(select, form, joined=True), _FTS.c.rowid if self._sqlite else _D.place
 
     def _by_tag(self, form: Form, *columns: Any) -> tuple[sa.Select[Any], Any]:
-        """Led by the index of tags."""
+        """Led by the index of tags, which holds projects and places, too."""
+        g = t.tag.c
         first, *others = form.tags
-        leading = sa.select(*columns).join_from(t.tag, t.dataset, _D.id == t.tag.c.dataset_id)
-        leading = leading.where(t.tag.c.tag == given(f"tag_{first}"), *self._columns(form, led=False))
-        return self._checked(leading, replace(form, tags=tuple(others))), t.tag.c.place
+        rest = replace(form, projects="all", given=form.given - {"project", "since", "until"})
+        leading = sa.select(*columns).join_from(t.tag, t.dataset, _D.place == g.place)
+        leading = leading.where(g.tag == given(f"tag_{first}"), *self._within(g.project, g.place, form), *self._columns(rest, led=False))
+        return self._checked(leading, replace(form, tags=tuple(others))), g.place
 
     def _by_number(self, number: int, columns: Sequence[Any], form: Form) -> tuple[sa.Select[Any], Any]:
         """Led by the index of numbers."""

@@ -196,7 +196,7 @@ def test_pages_in_every_order_while_data_arrive(changing: Ledger, few: int, monk
     late = 0
     for sort, (by, order) in orders.items():
         wide = Query(measured=(Measured("energy_kev", 1),))
-        for query in (Query(), Query(text="run042"), Query(projects=SNOW, text="silver"), wide):
+        for query in (Query(), Query(text="run042"), Query(projects=SNOW, text="silver"), wide, Query(tags=("calibration",))):
             with changing.read() as tx:
                 expected = [n for n in order if n in numbers(tx, query)]
             seen: list[int] = []
@@ -445,6 +445,10 @@ def test_sqlite_goes_by_the_indexes(ledger: Ledger, monkeypatch: pytest.MonkeyPa
     assert "SCAN search_fts VIRTUAL TABLE INDEX" in by_words
     assert "TEMP B-TREE FOR ORDER BY" not in by_words
     assert "SCAN dataset\n" not in by_words + "\n"
+    by_tag = asked(Query(projects=("snow", "empty"), tags=("calibration",), tier="hot", since=NOW - timedelta(days=90)))
+    assert "SEARCH tag USING COVERING INDEX ix_tag_tag_place_project (tag=? AND place>?)" in by_tag, by_tag
+    assert "SEARCH dataset USING COVERING INDEX ix_dataset_walk (place=?)" in by_tag, by_tag
+    assert "TEMP B-TREE FOR ORDER BY" not in by_tag
     walked = asked(Query(projects=("snow", "empty"), tier="hot"))
     assert "USING COVERING INDEX ix_dataset_walk" in walked, walked
     assert "TEMP B-TREE FOR ORDER BY" not in walked
