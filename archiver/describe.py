@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 def time(at: datetime | None) -> str | None:
     """ISO 8601 in UTC, with Z."""
-    return None if at is None else f"{at.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+    return None if at is None else f"{at.astimezone(UTC).isoformat()[: -len('+00:00')]}Z"
 
 
 def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, own: Sequence[str] | None = None) -> list[Document]:
@@ -49,7 +49,7 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, ow
         inside = own is None or d.project in own
         tiers = [name for name in settings.tiers if name in full[d.id]]
         nearest = tiers[0] if tiers else None
-        by_age = policy.age_claims(d, settings, tx.at) if d.state is DatasetState.CLOSED else []
+        by_age = policy.age_claims(d, settings, tx.at)
         found.append(
             {
                 "id": d.id,
@@ -70,10 +70,14 @@ def datasets(tx: Transaction, settings: Settings, page: Sequence[Dataset], *, ow
                 "received_at": time(d.received_at),
                 "acquired_at": time(d.acquired_at),
                 "closed_at": time(d.closed_at),
-                "hot_until": None if d.state is DatasetState.ERASED else time(policy.hot_until(d, claims[d.id], settings, tx.at)),
+                "hot_until": None if d.state is DatasetState.ERASED else time(policy.hot_until(by_age, claims[d.id], tx.at)),
                 "readable": "never" if d.state is DatasetState.ERASED else _readable(nearest, tiers, settings),
                 "back_within_s": int(policy.promise(nearest, settings).total_seconds()),
-                "claims": [{"tier": c.tier, "kind": "age", "until": time(c.until), "user": None, "reason": "age"} for c in by_age]
+                "claims": [
+                    {"tier": c.tier, "kind": "age", "until": time(c.until), "user": None, "reason": "age"}
+                    for c in by_age
+                    if d.state is DatasetState.CLOSED
+                ]
                 + [
                     {
                         "tier": c.tier,

@@ -439,9 +439,9 @@ def lock_until(dataset: Dataset, tier: str, settings: Settings, now: datetime) -
     return now + lock if end is None else min(now + lock, end) if end > now else None
 
 
-def hot_until(dataset: Dataset, claims: Iterable[Claim], settings: Settings, now: datetime) -> datetime | None:
+def hot_until(by_age: Iterable[AgeClaim], claims: Iterable[Claim], now: datetime) -> datetime | None:
     """Until when a dataset is claimed in hot, as far as known; None when it is not, or a claim has no end yet."""
-    ends = [c.until for c in age_claims(dataset, settings, now) if c.tier == HOT]
+    ends = [c.until for c in by_age if c.tier == HOT]
     stored = [c.until for c in claims if c.tier == HOT and counts(c) and (c.until is None or c.until > now)]
     if None in stored or None in ends:
         return None
