@@ -65,7 +65,7 @@ _SHARE = {
         "browser": ("operators_guide", "sending", "start_here"),
         "hub": ("browsing", "containers", "hostile", "kills", "odd_names"),
     },
-    "hub": {"hub": ("identity", "local_homes", "login", "mounts", "notebook", "passwords", "run", "store_access", "team_notebooks")},
+    "hub": {"hub": ("identity", "local_homes", "login", "mounts", "notebook", "passwords", "run", "sessions_over", "store_access", "team_notebooks")},
 }
 """Modules that share a fixture which takes long to make: they stay in one process."""
 _TOGETHER = {f"{folder}/test_{name}.py": fixture for fixture, folders in _SHARE.items() for folder, names in folders.items() for name in names}

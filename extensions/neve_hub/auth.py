@@ -17,7 +17,7 @@ from jupyterhub.auth import Authenticator
 from tornado.web import HTTPError
 from traitlets import Unicode
 
-from neve_hub import password_page
+from neve_hub import password_page, stopped
 from neve_hub.attempts import Attempts
 from neve_hub.names import AsWritten
 from neve_hub.passwords import Passwords
@@ -63,7 +63,7 @@ class PasswordAuthenticator(AsWritten, Authenticator):
         return await asyncio.get_running_loop().run_in_executor(self._workers, do)
 
     def get_handlers(self, app: Any) -> list[tuple[str, type]]:
-        return [*super().get_handlers(app), *password_page.HANDLERS]
+        return [*super().get_handlers(app), *password_page.HANDLERS, *stopped.HANDLERS]
 
     def check_allowed(self, username: str, authentication: Any = None) -> bool:  # noqa: ARG002 - the hub's signature
         return username in self.passwords.users()

@@ -30,6 +30,7 @@ from tornado.web import HTTPError
 from traitlets import Bool, Unicode
 
 from archiver.errors import WrongSetting
+from neve_hub import stopped
 from neve_hub.instance import Instance, secret
 from neve_hub.names import AsWritten, is_name
 
@@ -136,6 +137,9 @@ class _LogoutHandler(OAuthLogoutHandler):
 
 class ProviderAuthenticator(AsWritten, GenericOAuthenticator):
     """oauthenticator's generic one, with the law above."""
+
+    def get_handlers(self, app: Any) -> list[tuple[str, type]]:
+        return [*super().get_handlers(app), *stopped.HANDLERS]
 
     issuer = Unicode(config=True, help="The provider, as it names itself.")
     end_session_url = Unicode(config=True, help="Where its session ends; empty: it goes on after a logout here.")
