@@ -36,7 +36,10 @@ A missing component skips the test and says why; with CI=true it fails (`require
 from __future__ import annotations
 
 import pytest
+from neve.postponed import GRAMMAR, postpone
 from xdist.scheduler import LoadScopeScheduling
+
+postpone(*GRAMMAR)  # each test process would build it
 
 pytest_plugins = [
     "fixtures.requirements",

@@ -40,6 +40,7 @@ _TICK_S = 0.5
 _GLANCES = 10  # in a tick, at what is wanted: one stat each
 _HANGS_S = 5.0  # statvfs is answered by the s3fs process itself, without the store: this long means it is stuck
 _RETRY_S = 5.0
+_LEFT_FREE_MB = 256  # of the disk, whatever is read: what is beyond is fetched again (and with less, nothing new can be mounted)
 _LEND_AGAIN_S = 30.0
 _LOOKS = 6  # as often a notebook's processes that hold what it lost are looked for; then all of it goes
 
@@ -107,12 +108,12 @@ def _mount_tool(*command: str, quiet: bool = False) -> bool:
     return done.returncode == 0
 
 
-def s3fs_command(settings: Settings, passwd_file: Path, project: str, place: Path) -> list[str]:
-    """What shows a project's folder of hot at `place`, in the foreground."""
+def s3fs_command(settings: Settings, passwd_file: Path, project: str, place: Path, disk: Path) -> list[str]:
+    """What shows a project's folder of hot at `place`, in the foreground. What was read of a file lies on `disk` while it is open."""
     options = (
         f"passwd_file={passwd_file},url={settings.tier_endpoint('hot') or 'https://s3.' + settings.store.region + '.amazonaws.com'},"
         f"endpoint={settings.store.region},use_path_request_style,allow_other,uid={shared.ACCOUNT},gid={shared.ACCOUNT},umask=0222,complement_stat,ro,"
-        "stat_cache_expire=5,connect_timeout=10,readwrite_timeout=60,retries=3"
+        f"stat_cache_expire=5,connect_timeout=10,readwrite_timeout=60,retries=3,tmpdir={disk},ensure_diskfree={_LEFT_FREE_MB}"
     )
     return ["s3fs", f"{settings.tiers['hot'].bucket}:/{project}", str(place), "-f", "-o", options]
 
@@ -205,7 +206,7 @@ class Mounts:
     def _start(self, name: str, project: _Project, place: Path) -> None:
         place.mkdir(mode=0o555, exist_ok=True)
         # In the foreground (-f) and in a session of its own: it is our child, and ends when we say so.
-        command = s3fs_command(self.here.settings, self.passwd_file, name, place)
+        command = s3fs_command(self.here.settings, self.passwd_file, name, place, self.here.run)
         project.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def _hangs(self, project: _Project, place: Path | None) -> bool:

@@ -110,7 +110,7 @@ class Bench:
         self.small = os.urandom(SMALL)
 
     def by_s3fs(self, place: Path, more: str = "") -> list[str]:
-        command = mounts.s3fs_command(self.settings, self.passwd, "snow", place)
+        command = mounts.s3fs_command(self.settings, self.passwd, "snow", place, self.passwd.parent)
         return [*command[:-1], command[-1] + more]
 
     def by_rclone(self, place: Path, cache: str = "off") -> list[str]:

@@ -179,7 +179,9 @@ class Bench:
         passwd.touch(mode=0o600)
         passwd.write_text(f"{self.store.access_key_id}:{self.store.secret_access_key}", "utf-8")
         process = subprocess.Popen(
-            mounts.s3fs_command(self.archive.archive.settings, passwd, "snow", data / "snow"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            mounts.s3fs_command(self.archive.archive.settings, passwd, "snow", data / "snow", passwd.parent),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         ending.callback(lambda: (subprocess.run(["umount", "-l", data / "snow"], check=False), process.send_signal(signal.SIGKILL), process.wait()))
         wait_until(lambda: os.path.ismount(data / "snow"), 30, "the mount")

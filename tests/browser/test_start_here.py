@@ -159,3 +159,21 @@ def test_the_dataset_page_lists_tiers_and_restores_one(page, instance, tmp_path)
     page.goto(f"{instance.url}{link}")
     assert page.locator("#main .tier-hot").count() >= 1
     assert "Restored, until" in page.inner_text("#main")
+
+
+def test_the_page_browse_shows_a_dataset_and_what_bringing_another_back_takes(page, instance, tmp_path):
+    log_in(page, instance, "bob")
+    page.wait_for_url(re.compile(r"/(user/bob|hub/)"))
+    wait_for_tiers(page, instance)
+    page.goto(f"{instance.url}/services/archiver/browse")
+    rows = page.locator(".list tbody tr")
+    rows.filter(has_text="fast storage").first.wait_for()
+    name = rows.filter(has_text="fast storage").first.get_attribute("data-name")
+    page.get_by_role("button", name=name, exact=True).click()
+    page.get_by_role("complementary", name=name).get_by_role("img", name="Preview of").wait_for()
+    page.get_by_role("button", name="deep archive", exact=True).click()
+    rows.filter(has_text="fast storage").first.wait_for(state="detached")
+    rows.first.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Bring the selected back").click()
+    page.get_by_text(re.compile("to bring back, within")).wait_for()
+    take_picture(page, "browse", tmp_path)

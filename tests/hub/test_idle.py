@@ -35,6 +35,15 @@ def archiver(lab: Hub, api: httpx.Client, method: str, path: str, **asked: objec
     return answer.json()
 
 
+def answers(client: BlockingKernelClient) -> bool:
+    """Whether the kernel does; the client takes one that starts slowly for dead."""
+    try:
+        client.wait_for_ready(10)
+    except RuntimeError:
+        return False
+    return True
+
+
 def compute_in_silence(lab: Hub, api: httpx.Client, user: str) -> str:
     """Let a kernel of this user's server sleep for long; the kernel's address."""
     kernels = f"{lab.url}/user/{user}/api/kernels"
@@ -43,7 +52,7 @@ def compute_in_silence(lab: Hub, api: httpx.Client, user: str) -> str:
     client = BlockingKernelClient(connection_file=str(file))
     client.load_connection_file()
     client.start_channels()
-    client.wait_for_ready(60)
+    wait_until(lambda: answers(client), 60, "the kernel")
     client.execute("import time; time.sleep(10_000)")
     client.stop_channels()
     return f"{kernels}/{number}"

@@ -101,6 +101,36 @@ def test_a_new_object_shows(tree, bucket):
         bucket.delete_object(Bucket="neve-hot", Key="p-empty/i/d/file.txt")
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """400 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "neve-test", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_what_is_read_leaves_room_on_the_disk(here, bucket, small_disk, tmp_path):
+    """s3fs keeps what it has read of a file as long as that is open."""
+    place, key, part = tmp_path / "mount", "p-one/i/d/large.raw", os.urandom(1 << 20)
+    place.mkdir()
+    bucket.put_object(Bucket="neve-hot", Key=key, Body=part * 250)
+    command = mounts.s3fs_command(here.settings, here.secrets / "s3fs-passwd", "p-one", place, small_disk)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: place in mounts.mounted(tmp_path), BACK_WITHIN_S, "the mount")
+        with (place / "i/d/large.raw").open("rb") as file:
+            assert all(file.read(1 << 20) == part for _ in range(250))
+            assert file.read(1) == b""
+            left = os.statvfs(small_disk)
+            assert left.f_bavail * left.f_frsize >= 250 << 20
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+        process.wait(30)
+        bucket.delete_object(Bucket="neve-hot", Key=key)
+
+
 def test_a_killed_mount_comes_back_in_the_tree(here, tree):
     s3fs_of(here, "p-one").kill()
     wait_until(lambda: reads(tree / "p-one") == b"one", BACK_WITHIN_S, "the mount")
