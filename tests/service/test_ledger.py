@@ -447,7 +447,8 @@ def test_a_projects_facts_and_who_changed_what(ledger: Ledger):
         assert changes[0] == ("bob", {"quota_bytes": [2**40, None]})
         assert changes[1] == ("ada", {"pi": [None, "Ada"], "quota_bytes": [None, 2**40], "embargo_until": [None, NOW.isoformat()]})
         assert len(changes) == 3
-        for at, public in ((NOW, ()), (NOW + timedelta(seconds=1), ("ice",))):
+    for at, public in ((NOW, ()), (NOW + timedelta(seconds=1), ("ice",))):
+        with ledger.read() as tx:  # it sees one moment
             tx.at = at
             assert tx.public_projects() == public
             assert {p.name for p in tx.projects() if p.public_from and p.public_from <= at} == set(public)
