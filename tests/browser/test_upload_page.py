@@ -107,12 +107,12 @@ def large(path: Path, parts: float) -> Path:
 
 
 class Slow:
-    """A network that takes a part in half a second, longer on a slow machine, until it is quick again."""
+    """A network that takes a part in a second, longer on a slow machine, until it is quick again."""
 
     def __init__(self, page) -> None:
         self._devtools = page.context.new_cdp_session(page)
         self._devtools.send("Network.enable")
-        self._limit(int(2 * PART / PATIENCE))
+        self._limit(int(PART / PATIENCE))
 
     def _limit(self, upload_bytes_s: int) -> None:
         limits = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bytes_s}
