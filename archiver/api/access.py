@@ -59,10 +59,7 @@ def _needs(scope: str | None, *, pages: bool = True, public: bool = True) -> Cal
             identity = hub.who(token)
         if scope is not None:
             identity.need(scope)
-        if not public or identity.projects is None:
-            return identity
-        with archive.ledger.read() as tx:
-            return sighted(tx, identity)
+        return sighted_now(archive, identity) if public else identity
 
     return who
 
@@ -77,6 +74,14 @@ def _by_page(request: Request) -> Identity | None:
 def sighted(tx: Transaction, identity: Identity) -> Identity:
     """The same person, with the projects that are public by now."""
     return identity if identity.projects is None else replace(identity, public=tx.public_projects())
+
+
+def sighted_now(archive: Archive, identity: Identity) -> Identity:
+    """The same, in a transaction of its own; none for who sees everything."""
+    if identity.projects is None:
+        return identity
+    with archive.ledger.read() as tx:
+        return sighted(tx, identity)
 
 
 def _sender(request: Request, archive: Here, hub: TheHub, _shown: Annotated[object, Depends(_scheme)]) -> Sender:

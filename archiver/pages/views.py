@@ -106,8 +106,7 @@ def _visitor(request: Request, archive: Here, hub: TheHub, sessions: TheSessions
     except NotSignedIn:
         sessions.end(request)
         raise NeedsSignIn(back) from None
-    with archive.ledger.read() as tx:
-        return Visitor(session, access.sighted(tx, identity))
+    return Visitor(session, access.sighted_now(archive, identity))
 
 
 AnyVisitor = Annotated[Visitor, Depends(_visitor)]

@@ -23,7 +23,7 @@ _WITHIN_S = 10.0
 
 def items(here: Instance, path: str) -> list[dict[str, Any]]:
     """What the API answers at `path`. Raises `httpx.HTTPError`."""
-    url = f"{here.api_url}{here.settings.api.prefix.rstrip('/')}/api/v1/{path}"
+    url = f"{here.api_url}{here.api_path}/api/v1/{path}"
     answer = httpx.get(url, headers={"Authorization": f"Bearer {secret(here, TOKEN)}"}, timeout=_WITHIN_S).raise_for_status()
     found: list[dict[str, Any]] = answer.json()["items"]
     return found

@@ -146,6 +146,11 @@ class Instance:
         return f"http://127.0.0.1:{self.settings.api.port}"
 
     @property
+    def api_path(self) -> str:
+        """Below which the archiver answers, without a slash at its end."""
+        return self.settings.api.prefix.rstrip("/")
+
+    @property
     def notebook_host(self) -> str:
         """Where a notebook reaches the proxy."""
         return self.found.gateway or self.public_host

@@ -64,7 +64,7 @@ def configure(here: Instance, gateway: str | None) -> None:
         routers["s3"]["entryPoints"].append("s3notebooks")
         routers["notebooks-archiver"] = {
             "entryPoints": ["notebooks"],
-            "rule": f"PathPrefix(`{here.settings.api.prefix.rstrip('/')}`)",
+            "rule": f"PathPrefix(`{here.api_path}`)",
             "service": "archiver",
         }
         routers["notebooks-hub"] = {"entryPoints": ["notebooks"], "rule": "PathPrefix(`/hub/api`)", "service": "hub"}

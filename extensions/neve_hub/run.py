@@ -302,7 +302,7 @@ def _set_up(here: Instance, supervisor: processes.Supervisor, *, first: bool, de
     if _saves_homes(here, here.found.gateway):
         supervisor.start(home_backup.NAME)
     # The hub goes on without it, which is said later; what is ill at its first look tells so itself.
-    _wait_for(supervisor, "archiver", f"{here.api_url}{here.settings.api.prefix.rstrip('/')}/health", well=False)
+    _wait_for(supervisor, "archiver", f"{here.api_url}{here.api_path}/health", well=False)
     if not first:
         return
     if demo != "none":

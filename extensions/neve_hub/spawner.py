@@ -57,7 +57,7 @@ class _Notebook:
     def _environment(self, data: str, shared_at: str, told: str) -> dict[str, str]:
         here = self.here
         found = {
-            "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.settings.api.prefix.rstrip('/')}",
+            "NEVE_API_URL": f"http://{here.notebook_host}:{here.port}{here.api_path}",
             "NEVE_S3_URL": f"http://{here.notebook_host}:{here.s3_public_port}",
             "JUPYTERHUB_ACTIVITY_INTERVAL": str(idle.report_s(here)),
         }

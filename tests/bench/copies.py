@@ -27,9 +27,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fixtures.ports import STORE, find_base
 from fixtures.processes import BIN
-from fixtures.store import S3Store, start_store, write_profiles
+from fixtures.store import S3Store, store_until
 
 from archiver import app, guards
 from archiver.archive import view
@@ -217,11 +216,7 @@ def main() -> None:
         return
     with ExitStack() as held:
         folder, memory = (Path(held.enter_context(tempfile.TemporaryDirectory(prefix="neve-bench-", dir=d))) for d in (None, MEMORY))
-        base = find_base(STORE, held)
-        access, secret = f"bench{secrets.token_hex(6)}", secrets.token_hex(20)
-        process = start_store(folder / "store", base, access, secret)
-        held.callback(process.stop)
-        store = S3Store(f"http://127.0.0.1:{base + 6}", access, secret, write_profiles(folder / "credentials", access, secret))
+        store, process = store_until(held, folder)
         measure(Bench(folder, memory, store, process.pid), large="--large" in sys.argv)
 
 

@@ -38,9 +38,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fixtures.archive import settings_toml
-from fixtures.ports import STORE, find_base
 from fixtures.processes import BIN, wait_until
-from fixtures.store import S3Store, start_store, write_profiles
+from fixtures.store import store_until
 from neve_hub import mounts
 from reading import PATTERNS, read, write
 from reception import has_rclone
@@ -81,20 +80,17 @@ class Figures:
 
 class Bench:
     def __init__(self, folder: Path, ending: ExitStack) -> None:
-        base = find_base(STORE, ending)
-        access, secret = "bench" + os.urandom(6).hex(), os.urandom(20).hex()
-        weed = start_store(folder / "store", base, access, secret)
-        ending.callback(weed.stop)
+        self.store, weed = store_until(ending, folder)
         self.folder, self.weed = folder, psutil.Process(weed.pid)
-        self.store = S3Store(f"http://127.0.0.1:{base + 6}", access, secret, write_profiles(folder / "credentials", access, secret))
-        self.filer = f"127.0.0.1:{base + 4}.{base + 5}"
+        s3_port = int(self.store.endpoint_url.rpartition(":")[2])
+        self.filer = f"127.0.0.1:{s3_port - 2}.{s3_port - 1}"
         buckets = self.store.buckets("hot", "archive", "deep")
         self.bucket, self.plain = buckets["hot"], f"{buckets['hot']}-plain"
         self.s3 = self.store.client()
         self.s3.create_bucket(Bucket=self.plain)
         self.passwd = folder / "passwd"
         self.passwd.touch(mode=0o600)
-        self.passwd.write_text(f"{access}:{secret}", "utf-8")
+        self.passwd.write_text(f"{self.store.access_key_id}:{self.store.secret_access_key}", "utf-8")
         (folder / "neve.toml").write_text(settings_toml(folder, self.store, buckets), "utf-8")
         self.settings = load(folder / "neve.toml")
         self.ways: dict[str, Callable[[Path], list[str]]] = {"s3fs": self.by_s3fs}

@@ -33,10 +33,10 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fixtures import archive as archives
-from fixtures.ports import STORE, find_base
+from fixtures.ports import find_base
 from fixtures.processes import wait_until
 from fixtures.site import TokenTable
-from fixtures.store import S3Store, start_store, write_profiles
+from fixtures.store import store_until
 
 FRAMES, SIDE = 64 if "--small" in sys.argv else 512, 1024
 ROUNDS = 3
@@ -134,11 +134,7 @@ def write(path: Path, how: dict[str, Any]) -> dict[str, int]:
 
 class Bench:
     def __init__(self, folder: Path, ending: ExitStack) -> None:
-        base = find_base(STORE, ending)
-        access, secret = "bench" + os.urandom(6).hex(), os.urandom(20).hex()
-        weed = start_store(folder / "store", base, access, secret)
-        ending.callback(weed.stop)
-        self.store = S3Store(f"http://127.0.0.1:{base + 6}", access, secret, write_profiles(folder / "credentials", access, secret))
+        self.store, weed = store_until(ending, folder)
         self.folder, self.others = folder, [psutil.Process(weed.pid)]
         (folder / "home").mkdir()
         text = archives.settings_toml(folder / "home", self.store, self.store.buckets("hot", "archive"), archive={"bundles": True})

@@ -28,9 +28,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fixtures.link import Link
-from fixtures.ports import STORE, find_base
+from fixtures.ports import find_base
 from fixtures.processes import BIN, wait_until
-from fixtures.store import S3Store, start_store, write_profiles
+from fixtures.store import S3Store, store_until
 
 from archiver import app, keys
 from archiver.config import load
@@ -179,11 +179,7 @@ def real_archiver(folder: Path, ending: ExitStack) -> Served:
 
 
 def bench_on_a_store(folder: Path, ending: ExitStack) -> Bench:
-    base = find_base(STORE, ending)
-    access, secret = f"bench{secrets.token_hex(6)}", secrets.token_hex(20)
-    process = start_store(folder / "store", base, access, secret)
-    ending.callback(process.stop)
-    return Bench(folder, S3Store(f"http://127.0.0.1:{base + 6}", access, secret, write_profiles(folder / "credentials", access, secret)))
+    return Bench(folder, store_until(ending, folder)[0])
 
 
 def has_rclone() -> bool:
