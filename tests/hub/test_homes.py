@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fixtures.chromium import take_picture
 from fixtures.processes import BIN, wait_until
 from fixtures.requirements import require_command
 from hub.lab import Lab
@@ -126,7 +127,7 @@ def fill(docker_engine, lab: Hub, path: str, megabytes: int) -> None:
     docker_engine.docker("exec", lab.container("admin"), "sh", "-c", f'mkdir -p "$(dirname ~/{path})" && fallocate -l {megabytes}MB ~/{path}')
 
 
-def test_a_home_that_is_nearly_full_is_told_of_on_the_hubs_pages_and_in_the_lab(lab, api, docker_engine, page):
+def test_a_home_that_is_nearly_full_is_told_of_on_the_hubs_pages_and_in_the_lab(lab, api, docker_engine, page, tmp_path):
     spawn(api, "admin")
     with lab.person("admin") as client, server(lab, api) as notebook:
         docker_engine.docker("exec", lab.container("admin"), "sh", "-c", "rm -rf ~/env")
@@ -142,7 +143,13 @@ def test_a_home_that_is_nearly_full_is_told_of_on_the_hubs_pages_and_in_the_lab(
         )
         assert said in text(client.get("/hub/home"))
     Lab(page, lab.running, "admin").enter()
-    page.locator(".Toastify").get_by_text("Your home holds").wait_for(timeout=60_000)
+    notice = page.locator(".Toastify")
+    notice.get_by_text("Your home holds").wait_for(timeout=60_000)
+    assert "…" not in notice.inner_text(), "whole sentences only, where the lab cuts"
+    take_picture(page, "home-nearly-full", tmp_path)
+    with page.context.expect_page() as opened:
+        notice.get_by_text("Read the rest").click()
+    opened.value.locator("#home-warning").get_by_text("Once it is full no notebook starts").wait_for()
 
 
 def test_a_full_home_starts_no_notebook_and_a_running_one_goes_on(lab, api, docker_engine):

@@ -23,6 +23,20 @@ def test_a_wrong_one_does_not(hub, user, password):
     assert hub.refuses(user, password)
 
 
+@pytest.mark.parametrize("path", ["/hub/nope", "/hub/spawn/mallory", "/hub/user/bob/lab"])
+def test_what_is_not_there_says_so_and_shows_the_way_on(hub, path):
+    with hub.person("alice") as client:
+        page = client.get(path)
+        assert page.status_code == 404 and "There is no such page" in page.text and "To your home page" in page.text
+        assert "None" not in page.text.split("<body")[1] and "moons" not in page.text
+
+
+def test_what_is_for_admins_is_said_so_in_plain_words(hub):
+    with hub.person("alice") as client:
+        page = client.get("/hub/admin")
+        assert page.status_code == 403 and "for admins" in page.text and "scopes" not in page.text.split("<body")[1]
+
+
 def test_a_name_is_taken_as_written(hub):
     """Names that fold into one another are not the same person."""
     for user in ("Alice", "ALICE", "ａlice"):

@@ -130,7 +130,8 @@ def test_members_get_in_and_their_groups_are_projects(lab: Lab):
 def test_others_are_told_why_not(lab: Lab):
     status, said = lab.refusal("eve")
     assert status == 403
-    assert "LabLogin knows you, but you are in no group that may work here. Ask the facility's user office" in said
+    assert said.count("LabLogin knows you, but you are in no group that may work here. Ask the facility's user office") == 1
+    assert "You cannot come in here" in said and "To the login" in said
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from fixtures.archive import START, Bench
 from fixtures.crash import KILLED, Driver, driver
+from fixtures.processes import PATIENCE
 from fixtures.soundness import calm, wrong
 
 from archiver.model import RestoreState
@@ -88,7 +89,7 @@ def live(bench: Bench, port: int, seed: int, most: int) -> int:
             bench.now = START + timedelta(hours=hours)
             acts = [(worker, "working", {}), (reaper, "reaping", {}), (archiver, "serving", {"port": port})]
             times = [[chance.uniform(0.15, 1) for _ in range(kills)] for kills in (most, most)]
-            times.append([chance.uniform(0.8, 2.2) for _ in range(most // 2)])  # which needs a second before it answers
+            times.append([chance.uniform(0.8, 2.2) * PATIENCE for _ in range(most // 2)])  # which needs a second before it answers
             threads = [
                 threading.Thread(target=killed, args=(process, moments, bench, what), kwargs=order)
                 for (process, what, order), moments in zip(acts, times, strict=True)

@@ -1,9 +1,18 @@
 // JupyterLab's form of an extension, written by hand: it needs none of the lab's modules, only its command for notices.
 (() => {
   const LOOK_MS = 60_000;
+  const MORE = "neve-room:more";
+  const SHOWN = 140; // characters of a notice that the lab shows
+
+  // The sentences that fit; the hub's home page says all.
+  const shortly = (warning) => {
+    const ends = [...warning.matchAll(/[.!] /g)].map((found) => found.index + 1);
+    return warning.length <= SHOWN ? warning : warning.slice(0, ends.filter((end) => end <= SHOWN).pop());
+  };
 
   const activate = (app) => {
-    const base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl;
+    const { baseUrl: base, hubPrefix } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+    app.commands.addCommand(MORE, { label: "Read the rest", execute: () => window.open(`${hubPrefix}home`, "_blank", "noopener") });
     let told = "";
     const look = async () => {
       let warning = told; // a server that does not answer says nothing new
@@ -16,7 +25,9 @@
       }
       // The numbers change all the time: a notice comes when there was none, and again an hour later.
       if (warning && !told) {
-        app.commands.execute("apputils:notify", { message: warning, type: "warning", options: { autoClose: false } });
+        const message = shortly(warning);
+        const actions = message === warning ? [] : [{ label: "Read the rest", commandId: MORE, displayType: "link" }];
+        app.commands.execute("apputils:notify", { message, type: "warning", options: { autoClose: false, actions } });
         setTimeout(() => { told = ""; }, 3_600_000);
       }
       told = warning;
