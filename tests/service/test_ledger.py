@@ -571,6 +571,19 @@ def test_holds_that_stand_come_by_their_end_with_what_they_hold(ledger: Ledger):
     assert held == {holds[0].id: (3, 111), holds[1].id: (2, 11), holds[2].id: (1, 10), holds[3].id: (0, 0)}
 
 
+def test_the_newest_revision_is_the_one_that_alembic_finds_and_needs_no_alembic(ledger: Ledger):
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    assert ScriptDirectory(migrations.__path__[0]).get_heads() == [migrations.head()]
+    with ledger.engine.connect() as connection:
+        assert migrations.current(connection) == MigrationContext.configure(connection).get_current_revision() == migrations.head()
+    alone = subprocess.run(
+        [sys.executable, "-c", "import archiver.cli, sys; sys.exit('alembic' in sys.modules)"], check=False, capture_output=True, text=True
+    )
+    assert alone.returncode == 0, alone.stderr
+
+
 def test_the_migrations_make_the_tables_that_the_program_knows(ledger: Ledger):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
