@@ -27,8 +27,8 @@ def current(connection: sa.Connection) -> str | None:
 
 def upgrade(connection: sa.Connection, to: str = "head") -> None:
     """Bring the ledger to a revision, the newest by default."""
-    from alembic import command
-    from alembic.config import Config
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", "archiver.ledger:migrations")
