@@ -165,9 +165,12 @@ def recall(settings: Settings, tier: str, objects: int, size_bytes: int) -> Mone
 
 
 def prove(settings: Settings, tier: str, objects: int, size_bytes: int) -> Money:
-    """Proving new copies: read back whole, or where the class cannot be read at once, one HEAD each."""
-    cold = settings.tiers[tier].storage_class in COLD_CLASSES
-    return read(settings, tier, objects * 2 if cold else objects, 0 if cold else size_bytes)
+    """Proving new copies: read back whole, a large one after a HEAD in parts (storage.py's own rule; objects of average size); or where the class
+    cannot be read at once, one HEAD each."""
+    if settings.tiers[tier].storage_class in COLD_CLASSES:
+        return read(settings, tier, objects * 2, 0)
+    number = parts(settings, -(-size_bytes // objects)) if objects else 0
+    return read(settings, tier, objects * (number if number == 1 else 1 + number), size_bytes)
 
 
 def copy(

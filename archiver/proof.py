@@ -20,7 +20,7 @@ def prove(tier: Tier, obj: Object, version_id: str, begun: Callable[[], bytes] |
     if obj.sha256 is None:
         raise ProofFailed(f"Nothing was recorded of {obj.key} yet.", "Receive it again.")
     try:
-        found = tier.digest(obj.key, version_id, begun)
+        found = tier.digest(obj.key, version_id, obj.size_bytes, begun)
     except NotReadable:
         return _by_the_store(tier, obj, version_id)
     if (found.size_bytes, found.sha256) != (obj.size_bytes, obj.sha256):
@@ -37,7 +37,7 @@ def arrived(tier: Tier, obj: Object, version_id: str, begun: Callable[[], bytes]
 
     `begun` and errors: as `prove`.
     """
-    found = tier.digest(obj.key, version_id, begun)
+    found = tier.digest(obj.key, version_id, obj.size_bytes, begun)
     if (found.size_bytes, found.sha256) != (obj.size_bytes, obj.sha256):
         raise ProofFailed(
             f"{found.size_bytes} bytes with SHA-256 {found.sha256} arrived, the sender told of {obj.size_bytes} and {obj.sha256}.",

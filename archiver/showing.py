@@ -73,8 +73,9 @@ def advance(archive: Archive, snapshot: Snapshot) -> bool:
 def _prove(archive: Archive, tier: Tier, snapshot: Snapshot) -> None:
     """Read what was sent back: it must be what its sender told of."""
     assert snapshot.coming_key is not None
+    assert snapshot.coming_bytes is not None
     assert snapshot.coming_version_id is not None
-    found = tier.digest(snapshot.coming_key, snapshot.coming_version_id)
+    found = tier.digest(snapshot.coming_key, snapshot.coming_version_id, snapshot.coming_bytes)
     if (found.size_bytes, found.sha256) != (snapshot.coming_bytes, snapshot.coming_sha256):
         told = f"{snapshot.coming_bytes} and {snapshot.coming_sha256}"
         _give_up(archive, snapshot, f"{found.size_bytes} bytes with SHA-256 {found.sha256} arrived, the sender told of {told}")
@@ -91,7 +92,7 @@ def _show(archive: Archive, tier: Tier, snapshot: Snapshot) -> None:
     version_id = None
     if snapshot.version_id is None and (head := tier.head(snapshot.key)) is not None:
         # Put there by a step that was cut short; anything else is not ours to write over.
-        found = tier.digest(snapshot.key, head.version_id)
+        found = tier.digest(snapshot.key, head.version_id, head.size_bytes)
         if (found.size_bytes, found.sha256) != (snapshot.coming_bytes, snapshot.coming_sha256):
             _give_up(archive, snapshot, f"{snapshot.key} holds an object that the ledger does not know")
             return

@@ -36,10 +36,13 @@ A missing component skips the test and says why; with CI=true it fails (`require
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 from neve.postponed import GRAMMAR, postpone
 from xdist.scheduler import LoadScopeScheduling
 
 postpone(*GRAMMAR)  # each test process would build it
+settings.register_profile("neve", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # speed is judged by `make bench`
+settings.load_profile("neve")
 
 pytest_plugins = [
     "fixtures.requirements",

@@ -176,7 +176,7 @@ class Narrowing(Projects):
 
     def _unled(self, column: Any) -> Any:
         """The column in a form for which SQLite uses no index; the other database knows how many rows fit, and is let alone."""
-        return column.op("||")("") if self._sqlite else column
+        return column.op("||")(sa.literal("", sa.Text)) if self._sqlite else column
 
     @property
     def _sqlite(self) -> bool:

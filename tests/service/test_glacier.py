@@ -105,7 +105,7 @@ def test_down_to_deep_archive_and_back(cold, store: S3Store, moto_server: Glacie
     with bench.archive.ledger.read() as tx:
         cold_copy = next(c for c in tx.copies(dataset.id) if c.key.endswith("a.bin"))
     with pytest.raises(NotReadable):
-        bench.archive.tiers["deep"].digest(cold_copy.key, cold_copy.version_id)
+        bench.archive.tiers["deep"].digest(cold_copy.key, cold_copy.version_id, 10)
     asked = restore.request(bench.archive, "alice", "run1", None, 3, None)
     assert state_after_work(bench, asked.id) is RestoreState.RECALLING
     assert bench.read(dataset, "a.bin") is None

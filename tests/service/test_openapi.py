@@ -23,7 +23,7 @@ import pytest
 from fixtures.archive import Bench, settings_toml
 from fixtures.door import Served
 from fixtures.postgres import Postgres
-from fixtures.processes import BIN
+from fixtures.processes import BIN, PATIENCE
 from fixtures.routes import ROUTES, problem
 from fixtures.site import ALL, TokenTable, fill
 from fixtures.store import S3Store
@@ -86,7 +86,7 @@ def begin_things(api: Api) -> None:
     """What requests can be about, for each identity: an open dataset with files on their way, a restore, a hold, a comment, an announcement."""
 
     def say(who: str, path: str, body: object) -> dict:
-        answer = httpx.post(f"{api.url}/api/v1/{path}", json=body, headers={"Authorization": f"Bearer {api.tokens[who]}"})
+        answer = httpx.post(f"{api.url}/api/v1/{path}", json=body, headers={"Authorization": f"Bearer {api.tokens[who]}"}, timeout=30 * PATIENCE)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -208,7 +208,7 @@ ODD_QUERIES = [
 @pytest.mark.parametrize("who", ["scientist", pytest.param("instrument", marks=pytest.mark.long), pytest.param("admin", marks=pytest.mark.long)])
 def test_odd_requests_are_answered_as_documented(api: Api, who: str):
     """Headers, bodies and queries that the document does not tell of, with each method on each address."""
-    with httpx.Client(base_url=api.url, timeout=30) as client:
+    with httpx.Client(base_url=api.url, timeout=30 * PATIENCE) as client:
         document = client.get("openapi.json").json()
         for method, path in sorted(ROUTES):
             documented = set(document["paths"][path][method]["responses"])

@@ -18,9 +18,11 @@ from archiver.ledger import Ledger, Transaction, counting, narrowing, searching
 from archiver.ledger import tables as t
 from archiver.ledger.narrowing import Measured, Query
 from archiver.ledger.searching import Sort
+from archiver.model import DatasetState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SNOW, ICE = ["snow"], ["ice-cores"]
+OPEN = DatasetState.OPEN
 
 
 def filled(url: str) -> Ledger:
@@ -107,6 +109,15 @@ def numbers(tx: Transaction, query: Query, **more: object) -> list[int]:
         (Query(projects=[], text="silver"), []),
         (Query(projects=["nobody's"]), []),
         (Query(tier="deep", format="nexus"), [9, 11]),
+        (Query(state=OPEN), list(range(12))),
+        (Query(state=DatasetState.CLOSED), []),
+        (Query(state=OPEN, text="silver powder"), [2, 8]),
+        (Query(state=OPEN, tags=("calibration",), tier="hot"), [1, 2]),
+        (Query(state=OPEN, said=(("sample.name", "GOLD"),), projects=ICE), [9, 11]),
+        (Query(state=OPEN, measured=(Measured("energy_kev", least=13),)), [10, 11]),
+        (Query(state=OPEN, name="saxs-run0423"), [3]),
+        (Query(state=OPEN, project="snow", since=NOW - timedelta(days=40, minutes=1), until=NOW), [1, 2]),
+        (Query(state=DatasetState.CLOSED, since=NOW - timedelta(days=40, minutes=1)), []),
         (Query(name="saxs-run0423"), [3]),
         (Query(name="weather/saxs-run0423"), []),
         (Query(since=NOW - timedelta(days=40, minutes=1), until=NOW), [1, 2]),

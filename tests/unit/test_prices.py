@@ -119,6 +119,15 @@ def test_a_copy_inside_one_endpoint_is_one_request_each_and_its_proof():
     assert cost.amount == Decimal("0.5") + Decimal("0.25") + Decimal("0.3") + Decimal("0.3")
 
 
+def test_a_large_copy_is_read_back_in_parts_after_a_look_at_its_size():
+    part = KNOWN.worker.part_bytes
+    asked = [
+        prices.prove(KNOWN, "archive", 2, 2 * size_bytes) - prices.read(KNOWN, "archive", 0, 2 * size_bytes)
+        for size_bytes in (part, part + 1, 5 * part)
+    ]
+    assert [cost.amount * 1000 / Decimal("0.25") for cost in asked] == [2 * 1, 2 * (1 + 2), 2 * (1 + 5)]
+
+
 def test_a_cold_copy_is_proven_by_the_stores_checksum_so_nothing_is_retrieved():
     cost = prices.copy(KNOWN, "hot", "deep", 1000, 10 * GB)
     assert cost.amount == Decimal("0.5") + 2 * Decimal("0.25") + Decimal("0.3")
