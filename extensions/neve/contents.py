@@ -10,9 +10,11 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from jupyter_server.auth.decorator import authorized
@@ -24,6 +26,7 @@ from traitlets import default
 
 from neve import errors, records
 from neve.client import Client
+from neve.saving import can_replace, replacing
 
 if TYPE_CHECKING:
     from neve.team import TeamNotebooks
@@ -87,6 +90,14 @@ class Contents(AsyncLargeFileManager):
     @default("files_handler_class")
     def _files_handler_class_default(self) -> type[AuthenticatedFileHandler]:
         return Download
+
+    @contextmanager
+    def atomic_writing(self, os_path: str, *args: Any, **how: Any) -> Iterator[IO[Any]]:
+        """What is saved is never seen in part; Jupyter's own way where nothing may take a file's place. Refusals are 403."""
+        path = Path(os_path).resolve()  # a link stays one
+        alone = self.use_atomic_writing and can_replace(path)
+        with self.perm_to_403(os_path), replacing(path, *args, **how) if alone else super().atomic_writing(os_path, *args, **how) as file:
+            yield file
 
     # Where a path leads
 
