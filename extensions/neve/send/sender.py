@@ -32,7 +32,7 @@ _LARGE_BYTES = 8_000_000  # hashed by the one reader of large files, so that dis
 _TOGETHER_S = 0.1  # how long the teller waits for more of a group
 _SPOILS = (TooLarge, WrongUse, Conflict)  # one file's fault, for which a whole group is refused
 _MISSING = 3  # times that a file may turn out not to stand there
-_POLL_S = (0.2, 5.0)
+_POLL_S = (0.2, 5.0)  # at least and at most
 _CLOSE_S = 60.0  # how long a dataset that others send to is asked to close
 
 
@@ -265,20 +265,27 @@ def _prove(run: Run, *, close: bool) -> None:
         _send_all(run, iter([entry.source for _, entry in ours]))
 
 
+def _pauses() -> Iterator[float]:
+    """Between two questions a tenth of what was waited so far: who waits long asks rarely, and nobody is told much later than it is so."""
+    shortest_s, longest_s = _POLL_S
+    began = time.monotonic()
+    while True:
+        yield min(max(shortest_s, (time.monotonic() - began) / 10), longest_s)
+
+
 def _wait(run: Run) -> list[Pending]:
     """Wait until none of our files is being proven; gives those that failed."""
-    pause_s, longest_s = _POLL_S
+    pauses = _pauses()
     told = None
     while True:
         first, waiting, broken = _look(run)
         counts = {"received": first.received, "verifying": first.verifying, "sending": first.sending}
         if counts != told:
             run.tell(Event("proving", counts))
-            pause_s, told = _POLL_S[0], counts
+            pauses, told = _pauses(), counts
         if not waiting:
             return broken
-        run.patience.pause(pause_s)
-        pause_s = min(longest_s, pause_s * 1.5)
+        run.patience.pause(next(pauses))
 
 
 def _look(run: Run) -> tuple[Arrivals, bool, list[Pending]]:
@@ -302,9 +309,8 @@ def _close(run: Run) -> None:
     """Close the dataset, and those that continue it, unless something failed; ask until they are."""
     if run.outcome.failed:
         return
-    pause_s, longest_s = _POLL_S
     end = time.monotonic() + _CLOSE_S
-    while True:
+    for pause_s in _pauses():
         try:
             states = {state for _, state in run.reception.close_dataset(run.outcome.dataset.id).values()}
         except Conflict:
@@ -316,4 +322,3 @@ def _close(run: Run) -> None:
             run.tell(Event("closed", {"dataset": run.outcome.dataset.full_name, "state": "closed"}))
             return
         run.patience.pause(pause_s)
-        pause_s = min(longest_s, pause_s * 1.5)

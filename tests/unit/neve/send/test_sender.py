@@ -6,9 +6,11 @@ import hashlib
 import os
 import secrets
 
+import pytest
 from fixtures.sending import Kinds, fill, sources
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from neve.send import sender
 from neve.send.sender import send
 
 
@@ -162,3 +164,16 @@ def test_a_clock_before_1970_and_far_away(archiver, reception, journal, folder):
     os.utime(folder / "new", ns=(0, 9 * 10**18))
     assert send(reception, journal, "p1", "run42", sources(folder)).state == "closed"
     assert [entry.source.mtime_ns for entry in journal.entries()] == [9 * 10**18, -(10**18)]
+
+
+def test_who_waits_is_told_soon_and_asks_rarely(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(sender.time, "monotonic", lambda: now)
+    asked = 0
+    for pause_s in sender._pauses():
+        assert 0.2 <= pause_s <= 5.0
+        assert pause_s == pytest.approx(max(0.2, min(now / 10, 5.0)))
+        now, asked = now + pause_s, asked + 1
+        if now > 3600:
+            break
+    assert asked < 800
