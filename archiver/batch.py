@@ -23,6 +23,7 @@ from archiver.ledger.many import Lies
 from archiver.ledger.store import Moved
 from archiver.model import Object, Proof, Transfer, TransferState
 from archiver.storage import AlreadyThere, NotReadable, Tier
+from archiver.stretch import Part, Stretches, in_order
 
 BELOW_BYTES = 2**20
 """Objects smaller than this are copied many at a time."""
@@ -115,6 +116,9 @@ def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
         return
     lies_at = {one.id: lies for one, _, lies in sources}
     lock = transfer.lock_until(archive, jobs[0].obj, tier)
+    members = {one.id: Part(lies.copy, lies.offset_bytes, obj.size_bytes) for one, obj, lies in sources if lies.offset_bytes is not None}
+    stretches = Stretches(members.values())
+    jobs.sort(key=lambda job: in_order(members[job.transfer.id]) if job.transfer.id in members else (0, 0, 0))
     with ThreadPoolExecutor(_BY_HAND, thread_name_prefix="batch") as pool:
 
         def begin_copy(job: _Job) -> Callable[[], str]:
@@ -122,6 +126,9 @@ def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
             here = archive.tiers[origin.tier]
             if offset is None and here.endpoint_url == tier.endpoint_url:
                 return tier.begin_copy(here, job.obj.key, origin.version_id, transfer.storage_class(job.obj, tier))
+            if offset is not None and lock is None and tier.settings.bandwidth_bytes_s is None:
+                content = stretches.read(here, members[job.transfer.id])
+                return tier.begin_put(job.obj.key, content, transfer.storage_class(job.obj, tier))
             return pool.submit(transfer.bring, archive, job.obj, tier, origin, offset, lock).result
 
         copying = [job.now(TransferState.COPYING) for job in jobs]
@@ -151,7 +158,7 @@ def _plain(tx: Transaction, archive: Archive, tier: Tier, transfers: Sequence[Tr
     left = tx.keys_left(tier.name, [one.key for one in transfers])
     plain = []
     for one in transfers:
-        there = {lies.copy.id: lies for lies in lie[one.object_id] if lies.copy.tier != tier.name}
+        there = {lies.copy.id: lies for lies in lie[one.object_id] if lies.copy.tier != tier.name or lies.offset_bytes is not None}
         origin = policy.source([lies.copy for lies in there.values()], archive.settings, one.attempts)
         if origin is not None and archive.settings.tiers[origin.tier].recall == "never" and one.key not in left:
             plain.append((one, objects[one.object_id], there[origin.id]))

@@ -2,7 +2,8 @@
 
 Law: a bundle is a function of its members (paths, sizes, times, bytes) and nothing else, so that it can be built again, byte for byte,
 from them. Where each member's bytes begin is known before the first byte is read; the manifest says it, and any `tar` opens the whole.
-Each member is checked against its arrival hash while it goes by. Format: POSIX pax, POSIX.1-2001.
+Each member is checked against its arrival hash while it goes by. Format: POSIX pax, POSIX.1-2001. A bundle that somebody else built
+(a pack, from outside) is read the same way: every byte that is no member's must be what it would be here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from archiver.errors import ProofFailed
 from archiver.model import File
+from archiver.storage import Digest, Digester
 
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
@@ -79,6 +81,57 @@ def stream(files: Sequence[File], contents: Iterable[Iterable[bytes]]) -> Iterat
     yield _END
 
 
+def read(files: Sequence[File], pieces: Iterable[bytes], whole: Digester) -> Iterator[tuple[File, Digest]]:
+    """The members of a bundle that was built elsewhere, each with what its bytes are; `whole` takes in all that is read.
+
+    Memory holds one piece and one member. Raises `ProofFailed` where it is not laid out as it would be here.
+    """
+    source = _Source(pieces, whole)
+    for file in files:
+        header = _header(file)
+        if source.take(len(header)) != header:
+            raise _not_as_laid_out(file.path)
+        digester = Digester()
+        digester.update(source.take(file.size_bytes))
+        padding = _padded(file.size_bytes) - file.size_bytes
+        if source.take(padding) != bytes(padding):
+            raise _not_as_laid_out(file.path)
+        yield file, digester.digest()
+    if source.take(len(_END)) != _END or not source.is_over():
+        raise _not_as_laid_out("its end")
+
+
+def _not_as_laid_out(where: str) -> ProofFailed:
+    return ProofFailed(f"What arrived together is not laid out as it was told of, at {where}.", "Nothing of it is received: send the files again.")
+
+
+class _Source:
+    """Pieces of any size, taken by so many bytes."""
+
+    def __init__(self, pieces: Iterable[bytes], whole: Digester) -> None:
+        self._pieces, self._whole = iter(pieces), whole
+        self._rest = bytearray()
+
+    def take(self, count: int) -> bytes:
+        """So many bytes, fewer where they end."""
+        while len(self._rest) < count and self._more():
+            pass
+        taken = bytes(self._rest[:count])
+        del self._rest[:count]
+        return taken
+
+    def is_over(self) -> bool:
+        return not self._rest and not self._more()
+
+    def _more(self) -> bool:
+        piece = next((piece for piece in self._pieces if piece), None)
+        if piece is None:
+            return False
+        self._whole.update(piece)
+        self._rest += piece
+        return True
+
+
 def in_parts(pieces: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
     """The same bytes in parts of exactly `part_bytes`, but the last."""
     buffer = bytearray()
@@ -91,6 +144,11 @@ def in_parts(pieces: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
         yield bytes(buffer)
 
 
+def mtime_s(file: File) -> int:
+    """A member's time, in seconds since 1970; 0 where it has none, or an earlier one."""
+    return 0 if file.mtime is None else max(int(file.mtime.timestamp()), 0)
+
+
 def _padded(size_bytes: int) -> int:
     return -(-size_bytes // _BLOCK) * _BLOCK
 
@@ -99,6 +157,5 @@ def _header(file: File) -> bytes:
     info = tarfile.TarInfo(file.path_raw.decode("utf-8", "surrogateescape"))
     info.size = file.size_bytes
     info.mode = 0o444
-    seconds = 0 if file.mtime is None else int(file.mtime.timestamp())
-    info.mtime = max(seconds, 0)
+    info.mtime = mtime_s(file)
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")

@@ -27,6 +27,7 @@ from archiver.formats.preview import Preview
 from archiver.ledger.many import Lies
 from archiver.model import Dataset, File, MetadataState
 from archiver.storage import NotReadable, Vanished
+from archiver.stretch import Part, Stretches, in_order
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,10 @@ def read(archive: Archive, files: Sequence[File]) -> None:
 def look(archive: Archive, files: Sequence[tuple[File, Lies]]) -> dict[int, Said]:
     """What files say, by number, each read from where it lies: a copy of its own, or its part of a bundle. Raises `StoreUnavailable`."""
     small = [(file, lies) for file, lies in files if file.size_bytes <= _SMALL_BYTES]
-    asked = ahead((partial(_begun, archive, file, lies) for file, lies in small), _AT_ONCE)
+    members = {file.id: Part(lies.copy, lies.offset_bytes, file.size_bytes) for file, lies in small if lies.offset_bytes is not None}
+    small.sort(key=lambda one: in_order(members[one[0].id]) if one[0].id in members else (0, 0, 0))
+    stretches = Stretches(members.values())
+    asked = ahead((partial(_begun, archive, lies, stretches, members.get(file.id)) for file, lies in small), _AT_ONCE)
     said = {file.id: _guarded(file, partial(_small, archive, file, begun)) for (file, _), begun in zip(small, asked, strict=True)}
     for file, lies in files:
         if file.id not in said:
@@ -82,11 +86,9 @@ def look(archive: Archive, files: Sequence[tuple[File, Lies]]) -> dict[int, Said
     return said
 
 
-def _begun(archive: Archive, file: File, lies: Lies) -> Callable[[], bytes]:
+def _begun(archive: Archive, lies: Lies, stretches: Stretches, member: Part | None) -> Callable[[], bytes]:
     tier = archive.tiers[lies.copy.tier]
-    if lies.offset_bytes is None:
-        return tier.begin_read(lies.copy.key, lies.copy.version_id)
-    return lambda: b"".join(tier.read(lies.copy.key, lies.copy.version_id, lies.offset_bytes or 0, file.size_bytes))
+    return tier.begin_read(lies.copy.key, lies.copy.version_id) if member is None else partial(stretches.read, tier, member)
 
 
 def _guarded(file: File, look: Callable[[], Said]) -> Said:

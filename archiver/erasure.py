@@ -197,15 +197,14 @@ def _condemn(tx: Transaction, seen: View, going: list[File]) -> None:
     ending = _condemned(seen, going)
     tx.erase_files(going)
     staying = {f.object_id: f for f in tx.files(dataset.id)}
-    number = sum(o.kind is ObjectKind.BUNDLE for o in seen.objects)
+    number = tx.next_bundle(dataset.id)
     for obj in seen.objects:
         survivors = [staying[o] for o in seen.members_of.get(obj.id, ()) if o in staying]
         if obj.kind is ObjectKind.BUNDLE and obj.id in ending and survivors:
-            number += 1
             layout = bundle.layout(survivors)
             bundle_id = tx.add_object(dataset.id, ObjectKind.BUNDLE, names.bundle_key(dataset.prefix, number), layout.size_bytes)
-            for place in layout.places:
-                tx.add_member(bundle_id, place.file.object_id, place.offset_bytes)
+            tx.add_members(bundle_id, [(place.file.object_id, place.offset_bytes) for place in layout.places])
+            number += 1
     said = manifest.summary(list(staying.values()), dataset.called)
     tx.update_dataset(dataset.id, **{**said, "acquired_at": dataset.acquired_at})  # its age stays what it was
     revision = 1 + max(found[1] for o in seen.objects if o.kind is ObjectKind.MANIFEST and (found := names.manifest_of(o.key)))

@@ -31,7 +31,7 @@ from archiver import guards, losses, names, obstacles, policy
 from archiver.archive import STUB_NAME, Archive, view
 from archiver.errors import ProofFailed, StoreUnavailable
 from archiver.ledger import Transaction
-from archiver.model import Copy, Dataset, Finding, FindingKind, LeftoverState, Object
+from archiver.model import Copy, Dataset, Finding, FindingKind, LeftoverState, Object, ObjectKind
 from archiver.proof import prove
 from archiver.storage import Listed, Tier, Vanished
 
@@ -239,6 +239,7 @@ class _Look:
             left = tx.leftover(name, obj.key, version_id)
             ours, elsewhere, held = tx.was_ours(name, obj.key, version_id), bool(tx.copies_with(obj.id)), tx.note(guards.HOLD) is not None
             ends = obj.id in view(tx, obj.dataset_id).condemned
+            ours |= ends and obj.kind is ObjectKind.BUNDLE  # a pack that was taken apart before its sender told that it stands there
         if left is not None and left.state is LeftoverState.FOUND:
             self.counts["waits for the reaper"] += 1
             return

@@ -82,6 +82,7 @@ def body(tx: Transaction, dataset_id: int) -> bytes:
             {
                 "key": o.key,
                 "size_bytes": o.size_bytes,
+                **({"sha256": o.sha256, "crc64nvme": o.crc64nvme} if o.sha256 is not None else {}),
                 "members": [{"key": keys[m.object_id], "offset_bytes": m.offset_bytes} for m in members[o.id]],
             }
             for o in objects

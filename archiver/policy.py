@@ -95,7 +95,7 @@ class View:
     def condemned(self) -> frozenset[int]:
         """Objects that shall have no copy at all: erased files, bundles with one of them inside (or taken apart), manifests that tell of them."""
         if not self.erased:
-            return frozenset()
+            return frozenset(o.id for o in self.objects if o.kind is ObjectKind.BUNDLE and not self.members_of.get(o.id))
         bundles = {o.id for o in self.objects if o.kind is ObjectKind.BUNDLE and not self.erased.isdisjoint(self.members_of.get(o.id, self.erased))}
         manifests = {o.id for o in self.objects if o.kind is ObjectKind.MANIFEST and o is not self.manifest}
         return self.erased | bundles | manifests
@@ -292,7 +292,7 @@ def decide(view: View, settings: Settings, now: datetime) -> Decision:
 def _instead(view: View, object_id: int) -> set[int]:
     """The objects in which what a copy holds stands as well, or takes its place: their claims must be true before it goes."""
     if object_id not in view.condemned:
-        return set(view.bundles_of.get(object_id, ()))
+        return {*view.bundles_of.get(object_id, ()), *view.members_of.get(object_id, ())}
     heirs = {b for o in view.members_of.get(object_id, ()) if o not in view.erased for b in view.bundles_of[o]}
     return heirs - view.condemned | ({view.manifest.id} if view.manifest else set())
 

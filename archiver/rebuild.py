@@ -276,9 +276,9 @@ def _rows(
             metadata={},
         )
     for bundle in manifest.get("bundles", ()):
-        sums = _sums(records, bundle["key"])
+        sums = bundle if "sha256" in bundle else _sums(records, bundle["key"])
         bundle_id = tx.again_object(dataset_id, ObjectKind.BUNDLE, {**bundle, "sha256": sums.get("sha256"), "crc64nvme": sums.get("crc64nvme")})
-        tx.again_members(bundle_id, ((by_key[m["key"]], m["offset_bytes"]) for m in bundle["members"]))
+        tx.add_members(bundle_id, [(by_key[m["key"]], m["offset_bytes"]) for m in bundle["members"]])
     key = names.manifest_key(described["prefix"], manifest["revision"])
     known = {key, *(o.key for o in tx.objects(dataset_id))}
     for ended in (o for stone in stones for o in stone["objects"] if o["key"] not in known):  # of an erasure that had begun

@@ -212,10 +212,11 @@ def _lay_out(archive: Archive, tx: Transaction, dataset: Dataset, files: Sequenc
     if not any(tier.bundles for tier in archive.settings.tiers.values()):
         return
     rules = archive.settings.rules_for(dataset.project, dataset.instrument)
-    for number, layout in enumerate(bundle.layouts(files, rules.bundle_below_bytes, rules.bundle_max_bytes), start=1):
+    packed = {member.object_id for member in tx.members(dataset.id)}  # they came together, and lie so already
+    rest = [file for file in files if file.object_id not in packed]
+    for number, layout in enumerate(bundle.layouts(rest, rules.bundle_below_bytes, rules.bundle_max_bytes), start=tx.next_bundle(dataset.id)):
         bundle_id = tx.add_object(dataset.id, ObjectKind.BUNDLE, names.bundle_key(dataset.prefix, number), layout.size_bytes)
-        for place in layout.places:
-            tx.add_member(bundle_id, place.file.object_id, place.offset_bytes)
+        tx.add_members(bundle_id, [(place.file.object_id, place.offset_bytes) for place in layout.places])
 
 
 def close(archive: Archive, dataset_id: int) -> None:

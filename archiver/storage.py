@@ -324,12 +324,15 @@ class Tier:
         `begun`: by `begin_read`.
         """
         digester = Digester()
-        for chunk in self._read_back(key, version_id, size_bytes) if begun is None else [begun()]:
+        for chunk in self.read_back(key, version_id, size_bytes) if begun is None else [begun()]:
             digester.update(chunk)
         return digester.digest()
 
-    def _read_back(self, key: str, version_id: str, size_bytes: int) -> Iterator[bytes]:
-        """A large version is asked for in parts, two at a time: one answer that holds it all costs SeaweedFS (4.48) twice the processor time."""
+    def read_back(self, key: str, version_id: str, size_bytes: int) -> Iterator[bytes]:
+        """All bytes of one version, in pieces. Raises `NotReadable`, `Vanished`.
+
+        A large one is asked for in parts, two at a time: one answer that holds it all costs SeaweedFS (4.48) twice the processor time.
+        """
         step = self.part_bytes(size_bytes)
         if size_bytes <= step:
             yield from self.read(key, version_id)

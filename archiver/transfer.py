@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from archiver import bundle, names, policy
+from archiver import bundle, names, packing, policy
 from archiver.archive import Archive
 from archiver.errors import (
     AwaitsReaper,
@@ -110,7 +110,7 @@ def _start(archive: Archive, transfer: Transfer) -> None:
             tx.change("transfer", transfer, TransferState.COPYING)
         return
     with archive.ledger.begin() as tx:
-        candidates = [c for c in tx.copies_with(transfer.object_id) if c.tier != transfer.tier]
+        candidates = [c for c in tx.copies_with(transfer.object_id) if c.tier != transfer.tier or c.object_id != transfer.object_id]
         origin = policy.source(candidates, archive.settings, transfer.attempts)
         if (origin is None or archive.settings.tiers[origin.tier].recall != "never") and tx.all_lie_in(policy.HOT, transfer.object_id):
             tx.change("transfer", transfer, TransferState.COPYING, source_copy_id=None)
@@ -194,6 +194,13 @@ def bring(archive: Archive, obj: Object, tier: Tier, origin: Copy, offset: int |
         head = tier.head(obj.key)
         if head is None:
             raise
+        if origin.tier == tier.name:  # it was sent with others, so that nobody has looked yet whether its own key is free
+            found = tier.digest(obj.key, head.version_id, head.size_bytes)
+            if found.sha256 != obj.sha256:
+                raise ForeignObject(
+                    f"{tier.bucket}/{obj.key} holds an object that the ledger does not know.",
+                    "See what it is and move it away, then have the transfer tried again.",
+                ) from None
         return head.version_id
 
 
@@ -307,6 +314,9 @@ def _verify(archive: Archive, transfer: Transfer) -> None:
     assert transfer.version_id is not None
     with archive.ledger.read() as tx:
         obj = tx.object(transfer.object_id)
+    if is_upload(transfer) and obj.kind is ObjectKind.BUNDLE:
+        _receive_pack(archive, transfer, obj, tier)
+        return
     if is_upload(transfer):
         crc64nvme = see_arrived(archive, obj, tier, transfer.version_id)
         with archive.ledger.begin() as tx:
@@ -318,6 +328,21 @@ def _verify(archive: Archive, transfer: Transfer) -> None:
         if tx.leftover(tier.name, obj.key, transfer.version_id) is not None:  # another hand could not prove it, and the reaper may end it any time
             raise AwaitsReaper(f"A version of {obj.key} in {tier.name} could not be proven.", "It is copied anew when the reaper has ended it.")
         tx.finish_transfer(transfer, storage_class(obj, tier), transfer.version_id, proof)
+
+
+def _receive_pack(archive: Archive, transfer: Transfer, pack: Object, tier: Tier) -> None:
+    """Read a pack back: it, and all that stands in it, is received; or none of it is."""
+    assert transfer.version_id is not None
+    with archive.ledger.read() as tx:
+        files = [(file, told) for file, _, told in tx.standing_in(pack.id)]
+    try:
+        whole, members = packing.read_back(tier, pack, transfer.version_id, files)
+    except ProofFailed:
+        clear(archive, tier, pack.key, transfer.version_id)
+        raise
+    sums = {"sha256": whole.sha256, "crc64nvme": whole.crc64nvme}
+    with archive.ledger.begin() as tx:
+        tx.receive_pack(transfer, storage_class(pack, tier), sums, members)
 
 
 def see_proven(archive: Archive, obj: Object, tier: Tier, version_id: str, lock: datetime | None, begun: Callable[[], bytes] | None = None) -> Proof:

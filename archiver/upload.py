@@ -14,8 +14,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from archiver import arrivals, incoming, names, obstacles, policy, remark, transfer
+from archiver import arrivals, incoming, names, obstacles, packing, policy, remark, transfer
 from archiver.archive import Archive
+from archiver.bundle import Place
 from archiver.errors import ChecksumMismatch, Conflict, ForeignObject, NotAllowed, NotFound, ReceptionFull, WrongUse
 from archiver.flow import Looked, ahead
 from archiver.keys import Sender
@@ -23,6 +24,7 @@ from archiver.ledger import Transaction
 from archiver.ledger.receiving import NewFile, Under
 from archiver.ledger.store import Moved
 from archiver.model import UPLOAD_URI, Dataset, DatasetState, File, FileState, MetadataState, Transfer, TransferState, Upload
+from archiver.packing import Packed, Travelling
 from archiver.storage import Part, Signed, Tier
 
 _AT_ONCE = 16
@@ -44,7 +46,7 @@ class Item:
     """What is to be done for a wanted file; `state` is one of
 
     `known` (one of this path and size is received: tell the SHA-256), `received`, `verifying` (sent, being proven), `put` (by `put`),
-    `parts` (in parts of `part_bytes`, of which `done` are there: number to size).
+    `parts` (in parts of `part_bytes`, of which `done` are there: number to size), `pack` (together with others, in `pack`).
     """
 
     file_id: int | None
@@ -54,6 +56,18 @@ class Item:
     put: Signed | None = None
     part_bytes: int | None = None
     done: dict[int, int] = field(default_factory=dict)
+    pack: Pack | None = None
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Small files that are sent as one tar by `put`; `number`: what it is told of by."""
+
+    number: int
+    dataset_id: int
+    size_bytes: int
+    put: Signed
+    places: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ class _Step:
     transfer: Transfer
     upload: Upload
     anew: bool = False  # it was under way with another source, so that what stands at its key is ours
+    packed: Packed | None = None  # it travels with others
     parts: dict[int, Part] = field(default_factory=dict)
 
 
@@ -149,8 +164,8 @@ def _named(tx: Transaction, sender: Sender, instrument: str, name: str) -> tuple
     raise AssertionError("unreachable")
 
 
-def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wanted]) -> list[Item]:
-    """Write files down and say how each is sent, in order: all of them, or none.
+def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wanted], *, packs: bool = False) -> list[Item]:
+    """Write files down and say how each is sent, in order: all of them, or none. `packs`: small ones may be sent together.
 
     Raises `NotFound`, `WrongUse` (a path), `TooLarge`, `ReceptionFull`, `Conflict` (erased before), `ForeignObject`, `SnapshotInTheWay`,
     `StoreUnavailable`.
@@ -162,10 +177,12 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
     new = [one for one in wanted if one.path_raw not in known]
     _see_room(archive, chain[0].project, sum(one.size_bytes for one in new))
     with arrivals.making_way(archive):
-        steps, since = _written_down(archive, sender, chain[0], new) if new else ({}, {})
+        steps, since, left = _written_down(archive, sender, chain[0], new, packs=packs) if new else ({}, {}, [])
     known |= since
+    _clear(archive, left)
     _prepare(archive, list(steps.values()))
-    return [known.get(one.path_raw) or _item(archive, steps[one.path_raw]) for one in wanted]
+    offers = {pack.transfer.id: _offer(archive, pack) for pack in (step.packed for step in steps.values()) if pack is not None}
+    return [known.get(one.path_raw) or _item(archive, steps[one.path_raw], offers) for one in wanted]
 
 
 def _known(tx: Transaction, chain: Sequence[Dataset], wanted: Sequence[Wanted]) -> dict[bytes, Item]:
@@ -195,8 +212,13 @@ def _see_room(archive: Archive, project: str, more_bytes: int) -> None:
         raise
 
 
-def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted]) -> tuple[dict[bytes, _Step], dict[bytes, Item]]:
-    """The files that are to be sent, and those that were received since they were looked for: this request may be that of a sender long killed."""
+def _written_down(
+    archive: Archive, sender: Sender, first: Dataset, wanted: Sequence[Wanted], *, packs: bool
+) -> tuple[dict[bytes, _Step], dict[bytes, Item], list[str]]:
+    """The files that are to be sent, and those that were received since they were looked for: this request may be that of a sender long killed.
+
+    And keys of packs that were taken apart, to be cleared.
+    """
     uri = f"{UPLOAD_URI}{sender.name}"
     with archive.ledger.begin(sender.name) as tx:
         chain = tx.chain(first)
@@ -225,7 +247,10 @@ def _written_down(archive: Archive, sender: Sender, first: Dataset, wanted: Sequ
             ids |= {one.path_raw: file_id for one, (file_id, _) in zip(rest, added, strict=True)}
         anew = {one.path_raw for one in wanted if one.path_raw in under_way and _go_on(tx, under_way[one.path_raw], one, uri)}
         found = tx.uploads_by_file(list(ids.values()))
-        return {one.path_raw: _Step(*found[ids[one.path_raw]], anew=one.path_raw in anew) for one in wanted}, since
+        going = [Travelling(found[ids[one.path_raw]][0], one.path_raw in anew) for one in wanted]
+        packed, left = packing.arrange(tx, archive, going, uri, together=packs)
+        steps = {one.path_raw: _Step(*found[ids[one.path_raw]], anew=one.path_raw in anew, packed=packed.get(ids[one.path_raw])) for one in wanted}
+        return steps, since, left
 
 
 def _version(tx: Transaction, dataset_id: int, path_raw: bytes, given: Collection[bytes]) -> bytes:
@@ -261,27 +286,48 @@ def _go_on(tx: Transaction, file: File, one: Wanted, uri: str) -> bool:
 def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
     """Ask the store what each file needs before its first byte: that nothing foreign stands at its key, an upload where it comes in parts."""
     tier = archive.tiers[policy.HOT]
-    begin = [step for step in steps if step.anew or step.transfer.state is TransferState.PLANNED]
-    there = _looked(tier, [step.transfer.key for step in begin])
+    begin = [step for step in steps if step.packed is None and (step.anew or step.transfer.state is TransferState.PLANNED)]
+    packs = packing.unique(step.packed for step in steps if step.packed is not None)
+    new_packs = [pack.transfer for pack in packs if pack.transfer.state is TransferState.PLANNED]
+    there = _looked(tier, [one.key for one in (*(step.transfer for step in begin), *new_packs)])
+    for pack in new_packs:
+        if there[pack.key] is not None:
+            raise _foreign(archive, pack)
     for step in begin:
         found = there[step.transfer.key]
         if found is not None and step.transfer.attempts == 0 and not step.anew:
-            foreign = ForeignObject(
-                f"{tier.bucket}/{step.transfer.key} holds an object that the ledger does not know.",
-                "See what it is and move it away, then send the file again.",
-            )
-            transfer.fail(archive, step.transfer, foreign)
-            raise foreign
+            raise _foreign(archive, step.transfer)
         if found is not None:
             transfer.clear(archive, tier, step.transfer.key, found.version_id)
     for step in steps:
-        if step.transfer.state in {TransferState.PLANNED, TransferState.COPYING} and incoming.in_parts(archive, step.file.size_bytes):
+        sending = step.packed is None and step.transfer.state in {TransferState.PLANNED, TransferState.COPYING}
+        if sending and incoming.in_parts(archive, step.file.size_bytes):
             _see_parts(archive, tier, step)
     with archive.ledger.begin() as tx:
         tx.update_uploads([{"of": step.transfer.id, "upload_id": step.upload.upload_id} for step in steps if step.upload.upload_id is not None])
         for dataset_id in {step.transfer.dataset_id for step in begin}:
             its = [s.transfer for s in begin if s.transfer.dataset_id == dataset_id and s.transfer.state is TransferState.PLANNED]
             tx.change_all("transfer", its, TransferState.COPYING)
+        for pack in new_packs:
+            tx.change("transfer", pack, TransferState.COPYING)
+
+
+def _foreign(archive: Archive, under: Transfer) -> ForeignObject:
+    """Something stands where a file, or a pack, is to arrive for the first time: it is not ours."""
+    foreign = ForeignObject(
+        f"{archive.tiers[policy.HOT].bucket}/{under.key} holds an object that the ledger does not know.",
+        "See what it is and move it away, then send the file again.",
+    )
+    transfer.fail(archive, under, foreign)
+    return foreign
+
+
+def _clear(archive: Archive, keys: Sequence[str]) -> None:
+    """End what stands at keys of packs that were taken apart."""
+    tier = archive.tiers[policy.HOT]
+    for key, there in _looked(tier, keys).items():
+        if there is not None:
+            transfer.clear(archive, tier, key, there.version_id)
 
 
 def _see_parts(archive: Archive, tier: Tier, step: _Step) -> None:
@@ -300,8 +346,18 @@ def _looked(tier: Tier, keys: Sequence[str]) -> dict[str, Looked | None]:
     return {key: answer() for key, answer in zip(keys, answers, strict=True)}
 
 
-def _item(archive: Archive, step: _Step) -> Item:
+def _offer(archive: Archive, packed: Packed) -> Pack:
+    tier, under = archive.tiers[policy.HOT], packed.transfer
+    put = tier.signed_put(under.key, packed.size_bytes, tier.settings.storage_class, archive.settings.reception.upload_valid)
+    return Pack(under.object_id, under.dataset_id, packed.size_bytes, put, packed.places)
+
+
+def _item(archive: Archive, step: _Step, offers: Mapping[int, Pack]) -> Item:
     tier, file = archive.tiers[policy.HOT], step.file
+    if step.packed is not None:
+        if step.packed.transfer.state is TransferState.VERIFYING:
+            return Item(file.id, file.dataset_id, file.path_raw, "verifying")
+        return Item(file.id, file.dataset_id, file.path_raw, "pack", pack=offers[step.packed.transfer.id])
     if step.transfer.state is TransferState.VERIFYING:
         return Item(file.id, file.dataset_id, file.path_raw, "verifying")
     if step.upload.upload_id is not None:
@@ -353,6 +409,47 @@ def done(archive: Archive, sender: Sender, dataset_id: int, sent: Sequence[Sent]
             now = [{"version_id": versions[one.file_id]} for one in its]
             tx.change_all("transfer", [mine[one.file_id][1] for one in its], TransferState.VERIFYING, now, next_try_at=tx.at)
     return {one.file_id: "verifying" if one.file_id in versions else _state(*mine[one.file_id]) for one in sent}
+
+
+def pack_done(archive: Archive, sender: Sender, dataset_id: int, number: int, sums: Mapping[int, str], version_id: str | None = None) -> str:
+    """All of a pack was sent: from now on the worker proves it. `sums`: the SHA-256 of each file in it. Returns `received`, `verifying` or `missing`.
+
+    Raises `NotFound` (it was taken apart, or is another's), `Conflict` (not just its files are told of), `ChecksumMismatch` (nothing changes),
+    `StoreUnavailable`.
+    """
+    gone = NotFound(f"There is no pack number {number} that {sender.name} sends.", "Ask how its files are sent: POST uploads.")
+    with archive.ledger.read() as tx:
+        own = {link.id for link in incoming.chain(tx, sender, dataset_id)}
+        under = tx.pack(number)
+        if under is None or under.dataset_id not in own or under.state is TransferState.CANCELLED:
+            raise gone
+        files = [file for file, _, _ in tx.standing_in(number)]
+        mine = tx.uploads_by_file([file.id for file in files])
+        size_bytes = tx.object(number).size_bytes
+    if {file.id for file in files} != sums.keys():
+        raise Conflict(f"Pack {number} has {len(files)} files, and not just these are told of.", "Tell the SHA-256 of each of its files, once.")
+    for file in files:
+        _fits(archive, *mine[file.id], sums[file.id])
+    if under.state is not TransferState.COPYING:
+        return {TransferState.PROVEN: "received", TransferState.VERIFYING: "verifying"}.get(under.state, "missing")
+    version = version_id or _whole_at(archive, under, size_bytes)
+    if version is None:
+        return "missing"
+    with archive.ledger.begin(sender.name) as tx:
+        tx.update_objects([{"of": file.object_id, "sha256": sums[file.id]} for file in files])
+        tx.update_uploads([{"of": mine[file.id][1].id, "sent_at": tx.at} for file in files])
+        tx.change("transfer", under, TransferState.VERIFYING, version_id=version, next_try_at=tx.at)
+    return "verifying"
+
+
+def _whole_at(archive: Archive, under: Transfer, size_bytes: int) -> str | None:
+    """The version that stands at a transfer's key, if it has its size; another one was put there by an earlier request of ours, and is cleared."""
+    tier = archive.tiers[policy.HOT]
+    there = tier.begin_look(under.key)()
+    if there is None or there.size_bytes == size_bytes:
+        return None if there is None else there.version_id
+    transfer.clear(archive, tier, under.key, there.version_id)
+    return None
 
 
 def _state(file: File, under: Transfer, _upload: Upload) -> str:
@@ -414,7 +511,8 @@ def give_up(archive: Archive, sender: Sender, dataset_id: int, file_id: int) -> 
     """A file that is on its way is no part of the dataset any more. Raises `NotFound`, `Conflict` (all of it was sent)."""
     with archive.ledger.read() as tx:
         file, under, _ = _mine(tx, sender, dataset_id, [file_id])[file_id]
-    if file.state is not FileState.ARRIVING or under.state is TransferState.VERIFYING:
+        pack = tx.packs_with([file.object_id]).get(file.object_id, under)
+    if file.state is not FileState.ARRIVING or TransferState.VERIFYING in {under.state, pack.state}:
         raise Conflict(f"{file.path} was sent already, and stays.", "Nothing is to be done; an admin can erase what must not be kept.")
     transfer.forget(archive, file.dataset_id, [file.id])
 

@@ -36,7 +36,7 @@ from archiver.guards import Guard
 from archiver.lease import Lessee
 from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
-from archiver.model import DatasetState, DropState, RecallState, Transfer, TransferState
+from archiver.model import DatasetState, DropState, ObjectKind, RecallState, Transfer, TransferState
 from archiver.storage import Vanished
 
 log = logging.getLogger(__name__)
@@ -305,7 +305,10 @@ class Worker:
     def _alike(self, tx: Transaction, one: Transfer, begun: set[int]) -> list[Transfer]:
         """Small transfers that go with this one in a batch, where it is small itself and its tier has no cap."""
         together = one.state is (TransferState.PLANNED if one.source_uri is None else TransferState.VERIFYING)
-        if not together or one.tier in self._caps or tx.object(one.object_id).size_bytes >= batch.BELOW_BYTES:
+        if not together or one.tier in self._caps:
+            return []
+        obj = tx.object(one.object_id)
+        if obj.size_bytes >= batch.BELOW_BYTES or obj.kind is not ObjectKind.FILE:
             return []
         return tx.take_alike(self._lessee.lease, one, {*begun, one.id}, batch.BELOW_BYTES, batch.MOST - 1)
 

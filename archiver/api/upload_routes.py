@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel, Field
 
-from archiver import upload
+from archiver import bundle, upload
 from archiver.api import access, listing, models
 from archiver.api.access import Here, Instrument, Sending
 from archiver.api.models import Asked, Time
@@ -101,6 +101,7 @@ class WantedFiles(Asked):
     """Files of one dataset."""
 
     files: list[WantedFile] = Field(min_length=1, max_length=_MOST)
+    packs: bool = Field(False, description="Whether small files may be answered with `pack`: to be sent together.")
 
 
 class SignedRequest(BaseModel):
@@ -129,19 +130,46 @@ class UploadItem(BaseModel):
     file_id: int | None
     dataset_id: int = Field(description="The dataset it goes to: of those that continue this one, when it is closed.")
     path: str = Field(description="As it stands in the dataset: `path@v2` for other content under a known path.")
-    state: Literal["known", "received", "verifying", "put", "parts"] = Field(
+    state: Literal["known", "received", "verifying", "put", "parts", "pack"] = Field(
         description="`known`: one of this path and size is received, tell the SHA-256; `received`: this very content is; `verifying`: sent, "
-        "being proven; `put`: send it by `put`; `parts`: send it in parts."
+        "being proven; `put`: send it by `put`; `parts`: send it in parts; `pack`: send it in the pack of this number."
     )
     put: SignedRequest | None = None
     part_bytes: int | None = Field(None, description="Size of each part but the last.")
     done: list[PartDone] = Field([], description="Parts that are there already.")
+    pack_id: int | None = None
+
+
+class PackMember(BaseModel):
+    """A file in a pack."""
+
+    file_id: int
+    path: str = Field(description="The name in its header.")
+    path_base64: str | None = Field(None, description="The path's bytes, where they are no UTF-8.")
+    size_bytes: int
+    mtime_s: int = Field(description="The time in its header, in seconds since 1970.")
+    offset_bytes: int = Field(description="Where its bytes begin.")
+
+
+class Pack(BaseModel):
+    """Small files that are sent by one PUT, as an uncompressed tar.
+
+    For each member, in this order: a header (POSIX.1-2001 pax, as Python's `tarfile` writes it: name, size and time as told, mode 0444, all else
+    empty), its bytes, zeros up to a multiple of 512; then 1024 zeros.
+    """
+
+    pack_id: int
+    dataset_id: int
+    size_bytes: int
+    put: SignedRequest
+    members: list[PackMember]
 
 
 class UploadItems(BaseModel):
-    """In the order in which they were asked for."""
+    """In the order in which they were asked for, and the packs in which some of them are to be sent."""
 
     items: list[UploadItem]
+    packs: list[Pack]
 
 
 class AskedParts(Asked):
@@ -181,6 +209,27 @@ class DoneItems(BaseModel):
     """In the order in which they were told of."""
 
     items: list[DoneItem]
+
+
+class PackedFile(Asked):
+    """A file that was sent in a pack."""
+
+    file_id: FileId
+    sha256: Sha256
+
+
+class SentPack(Asked):
+    """All of a pack's files."""
+
+    files: list[PackedFile] = Field(min_length=1, max_length=_MOST)
+    version_id: Version = None
+
+
+class PackStands(BaseModel):
+    """How a pack stands now."""
+
+    pack_id: int
+    state: Literal["verifying", "received", "missing"] = Field(description="`missing`: not all of it is there; ask again how its files are sent.")
 
 
 class ComingFile(BaseModel):
@@ -288,7 +337,9 @@ def open_dataset(who: Sending, archive: Here, asked: AskedDataset) -> dict[str, 
 def begin_uploads(who: Sending, archive: Here, dataset_id: models.Id, asked: WantedFiles) -> dict[str, Any]:
     """Write files down and say how each is sent: all of them, or none. An instrument's key, or scope `custom:archiver:ingest`."""
     wanted = [Wanted(path_of(one.path, one.path_base64), one.size_bytes, one.mtime, one.mark, one.sha256) for one in asked.files]
-    return {"items": [_item(item) for item in upload.begin(archive, who, dataset_id, wanted)]}
+    items = upload.begin(archive, who, dataset_id, wanted, packs=asked.packs)
+    packs = {item.pack.number: item.pack for item in items if item.pack is not None}
+    return {"items": [_item(item) for item in items], "packs": [_pack(pack) for pack in packs.values()]}
 
 
 @api.post("/datasets/{dataset_id}/uploads/done", response_model=DoneItems, responses=declared(NotFound, ChecksumMismatch, StoreUnavailable))
@@ -296,6 +347,19 @@ def uploads_done(who: Sending, archive: Here, dataset_id: models.Id, said: SentF
     """Say that all of these files was sent: from now on they are proven. An instrument's key, or scope `custom:archiver:ingest`."""
     states = upload.done(archive, who, dataset_id, [Sent(one.file_id, one.sha256, one.version_id) for one in said.files])
     return {"items": [{"file_id": one.file_id, "state": states[one.file_id]} for one in said.files]}
+
+
+@api.post(
+    "/datasets/{dataset_id}/packs/{pack_id}/done",
+    response_model=PackStands,
+    responses=declared(NotFound, Conflict, WrongUse, ChecksumMismatch, StoreUnavailable),
+)
+def pack_done(who: Sending, archive: Here, dataset_id: models.Id, pack_id: models.Id, said: SentPack) -> dict[str, Any]:
+    """Say that all of a pack was sent: from now on it is proven. An instrument's key, or scope `custom:archiver:ingest`."""
+    sums = {one.file_id: one.sha256 for one in said.files}
+    if len(sums) != len(said.files):
+        raise WrongUse("A file is told of twice.", "Tell the SHA-256 of each of the pack's files, once.")
+    return {"pack_id": pack_id, "state": upload.pack_done(archive, who, dataset_id, pack_id, sums, said.version_id)}
 
 
 @api.post(
@@ -387,7 +451,22 @@ def _item(item: Item) -> dict[str, Any]:
         "put": None if item.put is None else signed(item.put),
         "part_bytes": item.part_bytes,
         "done": [{"number": number, "size_bytes": size} for number, size in sorted(item.done.items())],
+        "pack_id": None if item.pack is None else item.pack.number,
     }
+
+
+def _pack(pack: upload.Pack) -> dict[str, Any]:
+    members = [
+        {
+            "file_id": place.file.id,
+            **_named(place.file.path_raw),
+            "size_bytes": place.file.size_bytes,
+            "mtime_s": bundle.mtime_s(place.file),
+            "offset_bytes": place.offset_bytes,
+        }
+        for place in pack.places
+    ]
+    return {"pack_id": pack.number, "dataset_id": pack.dataset_id, "size_bytes": pack.size_bytes, "put": signed(pack.put), "members": members}
 
 
 def _coming(under: Under) -> dict[str, Any]:

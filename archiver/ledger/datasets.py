@@ -188,14 +188,13 @@ class Datasets(Projects, Indexing):
     def objects(self, dataset_id: int) -> list[model.Object]:
         return self._all(model.Object, sa.select(t.object_).where(t.object_.c.dataset_id == dataset_id).order_by(t.object_.c.id))
 
-    def add_member(self, bundle_id: int, object_id: int, offset_bytes: int) -> None:
-        self.connection.execute(sa.insert(t.member).values(bundle_id=bundle_id, object_id=object_id, offset_bytes=offset_bytes))
-
     def forget_bundles(self, dataset_id: int) -> None:
-        """Take back the bundles that an open dataset was laid out in: none is built before it is closed."""
-        bundles = sa.select(t.object_.c.id).where(t.object_.c.dataset_id == dataset_id, t.object_.c.kind == model.ObjectKind.BUNDLE)
+        """Take back the bundles that an open dataset was laid out in: none is built before it is closed. Those that came from outside stay."""
+        o, w = t.object_.c, t.transfer.c
+        came = sa.exists().where(w.object_id == o.id)
+        bundles = list(self.connection.execute(sa.select(o.id).where(o.dataset_id == dataset_id, o.kind == model.ObjectKind.BUNDLE, ~came)).scalars())
         self.connection.execute(sa.delete(t.member).where(t.member.c.bundle_id.in_(bundles)))
-        self.connection.execute(sa.delete(t.object_).where(t.object_.c.dataset_id == dataset_id, t.object_.c.kind == model.ObjectKind.BUNDLE))
+        self.connection.execute(sa.delete(t.object_).where(o.id.in_(bundles)))
 
     def members(self, dataset_id: int) -> list[model.Member]:
         """Which of a dataset's objects stand in which of its bundles, in the order in which they do."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -32,12 +32,6 @@ class Rebuilding(Indexing):
 
     def again_file(self, **values: Any) -> int:
         return self._insert(t.file, **{"state": model.FileState.RECEIVED, **values})
-
-    def again_members(self, bundle_id: int, places: Iterable[tuple[int, int]]) -> None:
-        """`places`: (object id, offset in bytes)."""
-        rows = [{"bundle_id": bundle_id, "object_id": object_id, "offset_bytes": offset} for object_id, offset in places]
-        if rows:
-            self.connection.execute(sa.insert(t.member), rows)
 
     def again_copy(self, obj: model.Object, tier: str, version_id: str, storage_class: str, proof: model.Proof, proven_at: datetime) -> int:
         """A copy that was found in the store, and how it is proven."""

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from archiver import model
 from archiver.errors import NotFound
 from archiver.ledger import tables as t
-from archiver.ledger.base import Base, batches
+from archiver.ledger.base import batches
+from archiver.ledger.packs import Packs
 from archiver.model import DatasetState, FileState, MetadataState, TransferState
 
 _MANY = 100_000
@@ -32,13 +33,13 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Under:
-    """A file that is not received yet, and the transfer that shall bring it (None: it was cancelled)."""
+    """A file that is not received yet, and the transfer that shall bring it: its own, or its pack's (None: it was cancelled)."""
 
     file: model.File
     transfer: model.Transfer | None
 
 
-class Receiving(Base):
+class Receiving(Packs):
     """Reading and writing what arrives from outside."""
 
     # instruments and keys
@@ -138,6 +139,8 @@ class Receiving(Base):
         ]
         if not gone:
             return []
+        for pack in {under.id: under for under in self.packs_with([one.file.object_id for one in gone]).values()}.values():
+            self.take_pack_apart(pack)
         self.events_of(dataset_id, "file.forgotten", [{"path": one.file.path, "size_bytes": one.file.size_bytes} for one in gone])
         for part in batches([one.file.object_id for one in gone]):
             transfers = sa.select(t.transfer.c.id).where(t.transfer.c.object_id.in_(part))
@@ -145,7 +148,7 @@ class Receiving(Base):
             self.connection.execute(sa.delete(t.transfer).where(t.transfer.c.object_id.in_(part)))
             self.connection.execute(sa.delete(t.file).where(t.file.c.object_id.in_(part)))
             self.connection.execute(sa.delete(t.object_).where(t.object_.c.id.in_(part)))
-        return [one.transfer.key for one in gone if one.transfer is not None]
+        return list(dict.fromkeys(one.transfer.key for one in gone if one.transfer is not None))
 
     def closings(self) -> int:
         """How many open datasets shall close."""
@@ -225,11 +228,11 @@ class Receiving(Base):
         w = t.transfer.c
         files = self.files_numbered(file_ids)
         objects = {file.object_id: file for file in files.values()}
-        select = sa.select(t.transfer).where(w.object_id.in_(objects), w.tier == "hot", _UPLOADS).order_by(w.id)
+        uploads = sa.exists().where(t.upload.c.transfer_id == w.id)
+        select = sa.select(t.transfer).where(w.object_id.in_(objects), w.tier == "hot", uploads).order_by(w.id)
         transfers = {one.id: one for one in self._all(model.Transfer, select)}
-        uploads = self._all(model.Upload, sa.select(t.upload).where(t.upload.c.transfer_id.in_(transfers)).order_by(t.upload.c.transfer_id))
         found = {}
-        for upload in uploads:
+        for upload in self._all(model.Upload, sa.select(t.upload).where(t.upload.c.transfer_id.in_(transfers)).order_by(t.upload.c.transfer_id)):
             transfer = transfers[upload.transfer_id]
             file = objects[transfer.object_id]
             found[file.id] = (file, transfer, upload)
@@ -244,7 +247,7 @@ class Receiving(Base):
         transfers = self._all(
             model.Transfer, sa.select(t.transfer).where(w.object_id.in_(objects), w.tier == "hot", w.state != TransferState.CANCELLED).order_by(w.id)
         )
-        by_object = {one.object_id: one for one in transfers}
+        by_object = {one.object_id: one for one in transfers} | self.packs_with(objects)
         return [Under(file, by_object.get(file.object_id)) for file in files]
 
     def arriving_from(self, instrument: str) -> tuple[int, int]:
@@ -266,7 +269,8 @@ class Receiving(Base):
         rows = self.connection.execute(sa.select(f.state, sa.func.count()).where(f.dataset_id.in_(dataset_ids)).group_by(f.state))
         states: dict[FileState, int] = {row[0]: row[1] for row in rows}
         proving = sa.select(sa.func.count()).where(w.dataset_id.in_(dataset_ids), _UPLOADS, w.state == TransferState.VERIFYING)
-        verifying = int(self.connection.execute(proving).scalar() or 0)
+        proving = proving.join(t.object_).where(t.object_.c.kind == model.ObjectKind.FILE)
+        verifying = int(self.connection.execute(proving).scalar() or 0) + self.members_verifying(dataset_ids)
         return states.get(FileState.RECEIVED, 0), verifying, states.get(FileState.ARRIVING, 0) - verifying
 
     def oldest_upload(self) -> datetime | None:

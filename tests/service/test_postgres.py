@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,13 +19,13 @@ from fixtures.processes import wait_until
 from fixtures.store import S3Store
 from typer.testing import CliRunner
 
-from archiver import anchors, asking, describe, erasure, hold, notices, quotes, restore, showing, snapshots, upload
+from archiver import anchors, asking, bundle, describe, erasure, hold, notices, quotes, restore, showing, snapshots, upload
 from archiver.check import check
 from archiver.cli import cli
 from archiver.errors import LedgerUnavailable, NotFound, OverQuota
 from archiver.keys import Sender
 from archiver.ledger.searching import Query
-from archiver.model import ErasureState, RestoreState
+from archiver.model import ErasureState, File, RestoreState
 from archiver.snapshots import Cut
 from archiver.upload import Sent, Wanted
 from archiver.worker import Worker
@@ -108,6 +110,41 @@ def test_a_growing_file_on_postgresql(pg_bench: Bench):
         assert tx.dataset(dataset.id).state == "closed"
         assert {f.path: f.size_bytes for f in tx.files(dataset.id)} == {"a": 4, "b.snapshot": 2}
     assert check(bench.archive) == []
+
+
+def test_a_pack_on_postgresql(pg_bench: Bench):
+    bench = pg_bench
+    sender = Sender("instrument/saxs", "saxs", ("snow",))
+    dataset = upload.open_dataset(bench.archive, sender, "packed", "snow", None)
+    files = {f"{n:03d}".encode(): secrets.token_bytes(100 + n) for n in range(20)}
+    wanted = [Wanted(path, len(content), bench.now, "m") for path, content in files.items()]
+    first = upload.begin(bench.archive, sender, dataset.id, wanted, packs=True)[0].pack
+    other = upload.begin(bench.archive, sender, dataset.id, wanted[1:], packs=True)[0].pack
+    assert first is not None
+    assert other is not None
+    assert first.number != other.number
+    body = b"".join(bundle.stream(_told(other.places, files), ([files[place.file.path_raw]] for place in other.places)))
+    httpx.put(other.put.url, headers=other.put.headers, content=body).raise_for_status()
+    sums = {place.file.id: hashlib.sha256(files[place.file.path_raw]).hexdigest() for place in other.places}
+    with pytest.raises(NotFound):
+        upload.pack_done(bench.archive, sender, dataset.id, first.number, sums)
+    assert upload.pack_done(bench.archive, sender, dataset.id, other.number, sums) == "verifying"
+    (item,) = upload.begin(bench.archive, sender, dataset.id, wanted[:1], packs=True)
+    assert item.put is not None
+    assert item.file_id is not None
+    httpx.put(item.put.url, headers=item.put.headers, content=files[b"000"]).raise_for_status()
+    upload.done(bench.archive, sender, dataset.id, [Sent(item.file_id, hashlib.sha256(files[b"000"]).hexdigest())])
+    upload.close(bench.archive, sender, dataset.id)
+    bench.settle()
+    with bench.archive.ledger.read() as tx:
+        assert tx.dataset(dataset.id).state == "closed"
+    for path, content in files.items():
+        assert bench.read(dataset, path.decode()) == content
+    assert check(bench.archive) == []
+
+
+def _told(places: Sequence[bundle.Place], files: Mapping[bytes, bytes]) -> list[File]:
+    return [replace(place.file, sha256=hashlib.sha256(files[place.file.path_raw]).hexdigest()) for place in places]
 
 
 def test_an_erasure_on_postgresql(pg_bench: Bench):

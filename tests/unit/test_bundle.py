@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import subprocess
 import tarfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from archiver import bundle
 from archiver.errors import ProofFailed
 from archiver.model import File, FileState, MetadataState
+from archiver.storage import Digester
 
 WHEN = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 SMALL = 2**20
@@ -84,3 +87,38 @@ def test_parts_are_of_one_size_but_the_last(pieces, size):
     assert b"".join(parts) == b"".join(pieces)
     assert all(len(p) == size for p in parts[:-1])
     assert all(parts), "no empty part"
+
+
+def pieces(body: bytes, sizes: list[int]) -> Iterator[bytes]:
+    at = 0
+    for size in itertools.cycle(sizes):
+        if at >= len(body):
+            return
+        yield body[at : at + size]
+        at += size
+
+
+@given(st.dictionaries(_name, st.binary(max_size=1500), min_size=1, max_size=6), st.lists(st.integers(1, 3000), min_size=1, max_size=4), st.randoms())
+def test_what_somebody_else_built_is_read_in_any_pieces_and_with_one_bit_changed_it_is_noticed(contents, sizes, random):
+    laid, body = build(contents)
+    files = [place.file for place in laid.places]
+    whole = Digester()
+    found = [(one.path_raw, digest.sha256) for one, digest in bundle.read(files, pieces(body, sizes), whole)]
+    assert found == [(path, hashlib.sha256(content).hexdigest()) for path, content in contents.items()]
+    assert (whole.digest().size_bytes, whole.digest().sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    bad = bytearray(body)
+    at = random.randrange(len(bad))
+    bad[at] ^= 1 << random.randrange(8)
+    in_member = any(place.offset_bytes <= at < place.offset_bytes + place.file.size_bytes for place in laid.places)
+    if in_member:
+        assert [digest.sha256 for _, digest in bundle.read(files, [bytes(bad)], Digester())] != [sha for _, sha in found]
+    else:
+        with pytest.raises(ProofFailed, match="not laid out as it was told of"):
+            list(bundle.read(files, [bytes(bad)], Digester()))
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-1], lambda b: b + b"\0", lambda b: b"", lambda b: b[:600], lambda b: b + b])
+def test_too_few_bytes_and_too_many_are_noticed(spoil: Callable[[bytes], bytes]):
+    laid, body = build({b"a": b"1" * 100, b"b": b""})
+    with pytest.raises(ProofFailed, match="not laid out"):
+        list(bundle.read([place.file for place in laid.places], [spoil(body)], Digester()))

@@ -16,12 +16,12 @@ LAYERS = [
     ["config", "identity"],
     ["pace", "flow"],
     ["policy", "storage", "chain", "prices", "turns", "promises"],
-    ["ledger", "formats", "proof"],
+    ["ledger", "formats", "proof", "stretch"],
     ["archive"],
     ["names", "people", "addresses", "guards", "lease", "markers", "silence", "obstacles"],
     ["locations", "buckets", "nights", "manifest", "changeover", "arrivals", "keys", "facts"],
     ["bundle", "outbox", "losses", "tombstones", "contents", "incoming"],
-    ["asking", "remark", "instruments", "announce"],
+    ["asking", "remark", "instruments", "announce", "packing"],
     # the verbs: joined by the ledger's state only
     [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),

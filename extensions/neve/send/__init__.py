@@ -12,7 +12,8 @@
 | `journal`         | what was sent from this machine                                                                        |
 | `events`          | what a sending tells while it runs; the lines of `--json`                                              |
 | `run`             | one sending under way: where each of its files stands                                                  |
-| `whole`, `parts`  | the threads that send small files whole and large ones in parts                                        |
+| `whole`, `parts`  | the threads that send files whole and large ones in parts                                              |
+| `packed`          | the threads that send small files together, in one tar                                                 |
 | `sender`          | `send()`: a dataset's files, hashed while they are sent, each once                                     |
 | `commands`, `bar` | the command line of `neve send`, and its bar                                                           |
 | `watch`           | the loop of `neve watch`, on `agent` (settings), `inbox`, `ready`, `grouping`, `sightings`, `sweeping` |

@@ -49,9 +49,10 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """The archiver's answer about a file. `state`: known, received, verifying, put or parts, see `Reception.ask`.
+    """The archiver's answer about a file. `state`: known, received, verifying, put, parts or pack, see `Reception.ask`.
 
-    `file_id`: 0 while it is only known; `part_bytes`: of each part but the last; `done`: number → size of the parts that are there.
+    `file_id`: 0 while it is only known; `part_bytes`: of each part but the last; `done`: number → size of the parts that are there; `pack_id`: the
+    pack that it is a member of (0: none).
     """
 
     file_id: int
@@ -61,6 +62,29 @@ class Item:
     put: Put | None
     part_bytes: int
     done: Mapping[int, int]
+    pack_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackMember:
+    """A file in a pack. `name`: what stands in its header, raw bytes; `mtime_s`: the time that does; `offset_bytes`: where its bytes begin."""
+
+    file_id: int
+    name: bytes
+    size_bytes: int
+    mtime_s: int
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Small files that are sent together, as one tar of exactly `size_bytes`. `members`: in the order in which they stand in it."""
+
+    pack_id: int
+    dataset_id: int
+    size_bytes: int
+    put: Put
+    members: tuple[PackMember, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +187,7 @@ def parse_put(item: Mapping[str, Any]) -> Put:
 
 def parse_item(item: Mapping[str, Any]) -> Item:
     state = str(item["state"])
-    if state not in {"known", "received", "verifying", "put", "parts"}:
+    if state not in {"known", "received", "verifying", "put", "parts", "pack"}:
         raise ValueError(f"state {state}")
     return Item(
         file_id=int(item["file_id"] or 0),
@@ -173,7 +197,29 @@ def parse_item(item: Mapping[str, Any]) -> Item:
         put=parse_put(item["put"]) if state == "put" else None,
         part_bytes=int(item["part_bytes"]) if state == "parts" else 0,
         done={int(part["number"]): int(part["size_bytes"]) for part in item["done"]} if state == "parts" else {},
+        pack_id=int(item["pack_id"]) if state == "pack" else 0,
     )
+
+
+def parse_pack(item: Mapping[str, Any]) -> Pack:
+    members = tuple(
+        PackMember(int(one["file_id"]), _name(one), int(one["size_bytes"]), int(one["mtime_s"]), int(one["offset_bytes"])) for one in item["members"]
+    )
+    return Pack(int(item["pack_id"]), int(item["dataset_id"]), int(item["size_bytes"]), parse_put(item["put"]), members)
+
+
+def parse_asked(answer: Mapping[str, Any], count: int) -> tuple[list[Item], list[Pack]]:
+    """What is answered of `count` files: an item for each, and the packs of those that go together, all of whose members are among them."""
+    items = [parse_item(item) for item in answer["items"]]
+    packs = [parse_pack(item) for item in answer.get("packs") or ()]
+    if len(items) != count:
+        raise ValueError(f"{len(items)} answers for {count} files")
+    if not all(pack.members for pack in packs):
+        raise ValueError("a pack of nothing")
+    asked = sorted((item.pack_id, item.file_id) for item in items if item.state == "pack")
+    if asked != sorted((pack.pack_id, member.file_id) for pack in packs for member in pack.members):
+        raise ValueError("packs of other files than those that go in packs")
+    return items, packs
 
 
 def parse_snapshot(item: Mapping[str, Any]) -> SnapshotItem:

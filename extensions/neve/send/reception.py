@@ -14,9 +14,9 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from neve.client import Bearer, checked_url
-from neve.errors import NotConfigured, NotSignedIn, ServiceUnavailable, from_problem
+from neve.errors import NotConfigured, NotSignedIn, ServiceUnavailable, WrongUse, from_problem
 from neve.send import answers
-from neve.send.answers import Arrivals, Dataset, Done, DoneItem, Instrument, Item, Put, Receipt, SnapshotItem
+from neve.send.answers import Arrivals, Dataset, Done, DoneItem, Instrument, Item, Pack, Put, Receipt, SnapshotItem
 from neve.send.events import path_members
 from neve.send.patience import Patience
 from neve.send.source import Source
@@ -49,6 +49,7 @@ class Reception:
         self.patience = patience or Patience()
         self.tls = tls_context()
         self._met = False
+        self._knows_packs = True  # until it says otherwise
         self._http = httpx.Client(
             base_url=f"{self.url}/api/v1/",
             auth=Bearer(key),
@@ -84,11 +85,12 @@ class Reception:
         asked = {"name": name, "project": project, "instrument": instrument, **(about or {})}
         return self._call(answers.parse_dataset, "POST", "datasets", asked)
 
-    def ask(self, dataset_id: int, files: Sequence[tuple[Source, str | None]]) -> list[Item]:
+    def ask(self, dataset_id: int, files: Sequence[tuple[Source, str | None]], *, packs: bool = False) -> tuple[list[Item], list[Pack]]:
         """What is to be done with up to 200 files, each with its SHA-256 where it is known, in their order. `state` of each answer:
 
         known: a file of this path and size is received: ask again with its SHA-256; received: this very content is there; verifying: sent, being
-        proven; put: send all to `put`; parts: send in parts of `part_bytes`, except those in `done`.
+        proven; put: send all to `put`; parts: send in parts of `part_bytes`, except those in `done`; pack: send it with the others of the pack
+        `pack_id`, which is among the packs that are answered. `packs`: whether small files may go so; an archiver that knows none is asked without.
         Raises the refusal for all where one of them is refused (TooLarge, ChecksumMismatch, …).
         """
         asked = [
@@ -102,13 +104,31 @@ class Reception:
             for source, sha256 in files
         ]
 
-        def parse(answer: Any) -> list[Item]:
-            items = [answers.parse_item(item) for item in answer["items"]]
-            if len(items) != len(files):
-                raise ValueError(f"{len(items)} answers for {len(files)} files")
-            return items
+        def parse(answer: Any) -> tuple[list[Item], list[Pack]]:
+            return answers.parse_asked(answer, len(files))
 
-        return self._call(parse, "POST", f"datasets/{dataset_id}/uploads", {"files": asked})
+        path = f"datasets/{dataset_id}/uploads"
+        if packs and self._knows_packs:
+            try:
+                return self._call(parse, "POST", path, {"files": asked, "packs": True})
+            except WrongUse as error:
+                if not _is_about(error, "packs"):
+                    raise
+                self._knows_packs = False
+        return self._call(parse, "POST", path, {"files": asked})
+
+    def pack_done(self, pack: Pack, files: Mapping[int, str], version_id: str | None) -> str:
+        """Say that a pack stands in the store; `files`: number → SHA-256 of every member. Gives verifying, received, or missing (it does not: ask
+        again). Raises NotFound where it was taken apart, ChecksumMismatch (with `file_id`) where another sum was told of a member before."""
+        told = [{"file_id": file_id, "sha256": sha256} for file_id, sha256 in files.items()]
+
+        def parse(answer: Any) -> str:
+            state = str(answer["state"])
+            if state not in {"verifying", "received", "missing"} or int(answer["pack_id"]) != pack.pack_id:
+                raise ValueError(f"state {state} of pack {answer['pack_id']}")
+            return state
+
+        return self._call(parse, "POST", f"datasets/{pack.dataset_id}/packs/{pack.pack_id}/done", {"files": told, "version_id": version_id})
 
     def parts(self, dataset_id: int, file_id: int, numbers: Sequence[int]) -> dict[int, Put]:
         """Addresses for up to 100 parts, valid for an hour."""
@@ -235,6 +255,12 @@ class Reception:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             detail = f"The archiver at {self.url} answered something that this version of neve does not understand ({type(error).__name__}: {error})."
             raise ServiceUnavailable(detail, "Install the version of neve that fits the archiver's.") from None
+
+
+def _is_about(error: WrongUse, field: str) -> bool:
+    """Whether what is refused is this member of the request."""
+    errors = error.extra.get("errors")
+    return isinstance(errors, list) and any(isinstance(one, dict) and one.get("field") == field for one in errors)
 
 
 def _json(response: httpx.Response) -> Any:

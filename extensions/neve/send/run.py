@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 
 from neve.send.answers import Dataset, Item
 from neve.send.events import Event, of_file
-from neve.send.journal import Journal
+from neve.send.journal import Entry, Journal, State
 from neve.send.patience import Patience
 from neve.send.reception import GROUP, Reception
 from neve.send.source import Skipped, Source, Unreadable, look_again, shown
 from neve.send.store import Store
 
-_OPEN_FILES = 3 * GROUP
+_OPEN_FILES = 5 * GROUP
 _OPEN_BYTES = 4 << 30  # registered and not sent: what a slow link needs longer for would only age
+_MISSING = 3  # times that a file may turn out not to stand there
 _CHANGES = 6  # times that a file may change while it is sent, with pauses between
 _FAILURES_KEPT = 1000
 _PROGRESS_S = 0.25
@@ -54,7 +55,8 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """A file on its way. `sha256`: what is known before it is read; `expected`: that this is from a manifest; `item`: the archiver's answer."""
+    """A file on its way. `sha256`: what is known before it is read; `expected`: that this is from a manifest; `item`: the archiver's answer;
+    `packs`: how many packs with it came to nothing; `singly`: it is in none any more."""
 
     source: Source
     sha256: str | None = None
@@ -63,6 +65,8 @@ class Task:
     changes: int = 0
     away: int = 0
     missing: int = 0
+    packs: int = 0
+    singly: bool = False
 
     @property
     def answer(self) -> Item:
@@ -93,7 +97,7 @@ class Run:
         self.crash: BaseException | None = None
         self.dataset_ids = {dataset.id}
         self._state = threading.Condition(threading.RLock())
-        self._again: list[tuple[float, int, Task]] = []
+        self._again: list[tuple[float, int, list[Task]]] = []
         self._count = itertools.count()
         self._open_files = 0
         self._open_bytes = 0
@@ -107,15 +111,16 @@ class Run:
     # Coming in
 
     def take(self, sources: Iterator[Source | Skipped]) -> list[Task]:
-        """The next files to ask about: those that are due again, else new ones. Empty when all are settled."""
+        """The next files to ask about: those that are due again, else new ones, a whole group at once, so that few small ones are left for
+        themselves and who is started again asks about the same groups. Empty when all are settled."""
         while True:
             self.check()
             with self._state:
                 tasks = self._due()
-                room = min(GROUP, _OPEN_FILES - self._open_files) if self._open_bytes < _OPEN_BYTES else 0
+                room = self._open_files <= _OPEN_FILES - GROUP and self._open_bytes < _OPEN_BYTES
             if tasks:
                 return tasks
-            if room > 0 and (tasks := self._new(sources, room)):
+            if room and (tasks := self._new(sources)):
                 return tasks
             with self._state:
                 if not self._open_files:
@@ -125,11 +130,11 @@ class Run:
 
     def _due(self) -> list[Task]:
         tasks: list[Task] = []
-        while self._again and len(tasks) < GROUP and self._again[0][0] <= time.monotonic():
-            tasks.append(heapq.heappop(self._again)[2])
+        while self._again and self._again[0][0] <= time.monotonic() and len(tasks) + len(self._again[0][2]) <= GROUP:
+            tasks += heapq.heappop(self._again)[2]
         return tasks
 
-    def _new(self, sources: Iterator[Source | Skipped], room: int) -> list[Task]:
+    def _new(self, sources: Iterator[Source | Skipped]) -> list[Task]:
         tasks: list[Task] = []
         size_bytes = 0
         for source in sources:
@@ -138,7 +143,7 @@ class Run:
                 continue
             tasks.append(self._task(source))
             size_bytes += source.size_bytes
-            if size_bytes >= _OPEN_BYTES or len(tasks) == room:
+            if size_bytes >= _OPEN_BYTES or len(tasks) == GROUP:
                 break
         with self._state:
             self._open_files += len(tasks)
@@ -164,10 +169,27 @@ class Run:
 
     def again(self, task: Task, in_s: float = 0) -> None:
         """Ask about it again, in a while."""
-        task.item = None
-        with self._state:
-            heapq.heappush(self._again, (time.monotonic() + in_s, next(self._count), task))
-            self._state.notify_all()
+        self.again_together([task], in_s)
+
+    def again_together(self, tasks: list[Task], in_s: float = 0) -> None:
+        """Ask about these, of one group, again in one question: a pack is answered again where all its files are asked about."""
+        for task in tasks:
+            task.item = None
+        if tasks:
+            with self._state:
+                heapq.heappush(self._again, (time.monotonic() + in_s, next(self._count), tasks))
+                self._state.notify_all()
+
+    def missing(self, tasks: list[Task], why: str) -> None:
+        """It was said that they were sent, and they do not stand there."""
+        left: list[Task] = []
+        for task in tasks:
+            task.missing += 1
+            if task.missing > _MISSING:
+                self.failed(task, f"did not arrive whole: {why}")
+            else:
+                left.append(task)
+        self.again_together(left, float(max((task.missing - 1 for task in left), default=0)))
 
     def changed(self, task: Task, reason: str) -> None:
         """The file changed while it was read: as it is now it starts again, after a while; one that does not come to rest is a failure."""
@@ -219,6 +241,13 @@ class Run:
         item, size_bytes = task.answer, task.source.size_bytes
         self.tell(of_file("sent", task.source.name, size_bytes=size_bytes, sha256=sha256, dataset_id=item.dataset_id, file_id=item.file_id))
         self._settled(task)
+
+    def record(self, files: list[tuple[Task, str, State]]) -> None:
+        """Note files in the journal, with their SHA-256."""
+        full_name = self.outcome.dataset.full_name
+        self.journal.record(
+            Entry(task.source, sha256, task.answer.dataset_id, full_name, task.answer.file_id, state) for task, sha256, state in files
+        )
 
     def unproven(self) -> None:
         """A file that was sent turned out not to have arrived."""

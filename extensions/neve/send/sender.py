@@ -1,8 +1,9 @@
 """`send()`: a dataset's files into the archiver, each once, hashed while they are sent, proven before it returns.
 
-One thread scans and asks about files in groups; threads send whole files (`whole`) and parts (`parts`); one tells the archiver, in groups, what
-stands in the store. Nobody waits for a proof until all is sent. Law: what stands there is not sent again, whoever was killed meanwhile: the archiver
-is asked, and says. What concerns one file costs that file only; a dataset in which something failed stays open.
+One thread scans and asks about files in groups; threads send whole files (`whole`), parts (`parts`) and small files together (`packed`), of which
+they tell the archiver; one tells it, in groups, what else stands in the store. Nobody waits for a proof until all is sent. Law: what stands there is
+not sent again, whoever was killed meanwhile: the archiver is asked, and says. What concerns one file costs that file only; a dataset in which
+something failed stays open.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from queue import Empty
 from typing import Any
 
 from neve.errors import Conflict, NotAllowed, NotFound, OverQuota, TooLarge, WrongUse
 from neve.send.answers import Arrivals, Done, Pending
 from neve.send.events import Event
-from neve.send.journal import Entry, Journal, State
+from neve.send.journal import Entry, Journal
+from neve.send.packed import Load, Packs
 from neve.send.parts import Parts
 from neve.send.patience import Patience, Stop, Stopped
 from neve.send.reception import GROUP, Reception
@@ -31,7 +34,6 @@ __all__ = ["Failure", "Outcome", "Stopped", "send"]
 _LARGE_BYTES = 8_000_000  # hashed by the one reader of large files, so that disks are not read at sixteen places
 _TOGETHER_S = 0.1  # how long the teller waits for more of a group
 _SPOILS = (TooLarge, WrongUse, Conflict)  # one file's fault, for which a whole group is refused
-_MISSING = 3  # times that a file may turn out not to stand there
 _POLL_S = (0.2, 5.0)  # at least and at most
 _CLOSE_S = 60.0  # how long a dataset that others send to is asked to close
 
@@ -92,25 +94,37 @@ def send(
     return run.outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """How files go: each is handed to one of these."""
+
+    whole: Whole
+    parts: Parts
+    packs: Packs
+
+
 def _send_all(run: Run, sources: Iterator[Source | Skipped]) -> None:
     """Ask about all files, send what is to be sent, tell what was: until each is settled."""
     finished = Finished()
-    whole, parts = Whole(run, finished), Parts(run, finished)
+    ways = _Ways(Whole(run, finished), Parts(run, finished), Packs(run))
     teller = threading.Thread(target=_tell, args=(run, finished), name="neve-teller", daemon=True)
-    threads = [teller, *whole.threads, *parts.threads]
+    threads = [teller, *ways.whole.threads, *ways.parts.threads, *ways.packs.threads]
     for thread in threads:
         thread.start()
     try:
         while tasks := run.take(sources):
-            _ask(run, whole, parts, [task for task in tasks if not _too_large(run, task)])
+            tasks = [task for task in tasks if not _too_large(run, task)]
+            _ask(run, ways, [task for task in tasks if not task.singly], packs=True)
+            _ask(run, ways, [task for task in tasks if task.singly], packs=False)
         run.check()
     except BaseException as error:
         run.crashed(error)
         run.store.close()
         raise
     finally:
-        whole.end()
-        parts.end()
+        ways.whole.end()
+        ways.parts.end()
+        ways.packs.end()
         finished.put(None)
         for thread in threads:
             thread.join(timeout=5)
@@ -133,12 +147,12 @@ def _too_large(run: Run, task: Task) -> bool:
     return True
 
 
-def _ask(run: Run, whole: Whole, parts: Parts, tasks: list[Task]) -> None:
+def _ask(run: Run, ways: _Ways, tasks: list[Task], *, packs: bool) -> None:
     """Ask about a group and hand each file to who sends it. Where one file spoils the group, its halves are asked about, down to that file."""
     if not tasks:
         return
     try:
-        items = run.reception.ask(run.outcome.dataset.id, [(task.source, task.sha256) for task in tasks])
+        items, together = run.reception.ask(run.outcome.dataset.id, [(task.source, task.sha256) for task in tasks], packs=packs)
     except _SPOILS as error:
         if isinstance(error, OverQuota):
             raise
@@ -146,9 +160,10 @@ def _ask(run: Run, whole: Whole, parts: Parts, tasks: list[Task]) -> None:
             run.failed(tasks[0], f"is not received: {error}")
             return
         half = len(tasks) // 2
-        _ask(run, whole, parts, tasks[:half])
-        _ask(run, whole, parts, tasks[half:])
+        _ask(run, ways, tasks[:half], packs=packs)
+        _ask(run, ways, tasks[half:], packs=packs)
         return
+    members = {item.file_id: task for task, item in zip(tasks, items, strict=True) if item.state == "pack"}
     for task, item in zip(tasks, items, strict=True):
         task.item = item
         run.dataset_ids.add(item.dataset_id)
@@ -156,16 +171,18 @@ def _ask(run: Run, whole: Whole, parts: Parts, tasks: list[Task]) -> None:
         match item.state:
             case "received" | "verifying":
                 if task.sha256 is not None:
-                    _record(run, [(task, task.sha256, "received" if item.state == "received" else "sent")])
+                    run.record([(task, task.sha256, "received" if item.state == "received" else "sent")])
                 run.already(task)
             case "known" if task.sha256 is not None:
                 run.failed(task, "is not received: the archiver has its SHA-256 and asks for it again; tell whoever runs your Névé")
             case "known":
-                (parts if large else whole).tasks.put(task)
+                (ways.parts if large else ways.whole).tasks.put(task)
             case "put":
-                whole.tasks.put(task)
-            case _:
-                parts.tasks.put(task)
+                ways.whole.tasks.put(task)
+            case "parts":
+                ways.parts.tasks.put(task)
+    for pack in together:
+        ways.packs.loads.put(Load(pack, [members[member.file_id] for member in pack.members]))
 
 
 # Telling what is sent
@@ -208,7 +225,7 @@ def _done(run: Run, dataset_id: int, files: list[tuple[Task, Done]]) -> None:
         if len(files) == 1:
             task, _ = files[0]
             if isinstance(error, NotFound):
-                _missing(run, task, str(error))
+                run.missing([task], str(error))
             else:
                 run.failed(task, f"is not received: {error}")
             return
@@ -217,25 +234,12 @@ def _done(run: Run, dataset_id: int, files: list[tuple[Task, Done]]) -> None:
         _done(run, dataset_id, files[half:])
         return
     told = [(task, done, answers[done.file_id]) for task, done in files]
-    _record(run, [(task, done.sha256, "received" if item.state == "received" else "sent") for task, done, item in told if item.state != "missing"])
+    run.record([(task, done.sha256, "received" if item.state == "received" else "sent") for task, done, item in told if item.state != "missing"])
     for task, done, item in told:
         if item.state != "missing":
             run.sent(task, done.sha256)
             continue
-        _missing(run, task, item.error or "the store does not have it")
-
-
-def _missing(run: Run, task: Task, why: str) -> None:
-    task.missing += 1
-    if task.missing > _MISSING:
-        run.failed(task, f"did not arrive whole: {why}")
-    else:
-        run.again(task, float(task.missing - 1))
-
-
-def _record(run: Run, files: list[tuple[Task, str, State]]) -> None:
-    full_name = run.outcome.dataset.full_name
-    run.journal.record(Entry(task.source, sha256, task.answer.dataset_id, full_name, task.answer.file_id, state) for task, sha256, state in files)
+        run.missing([task], item.error or "the store does not have it")
 
 
 # Waiting for the proofs

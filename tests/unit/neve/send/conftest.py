@@ -30,6 +30,7 @@ def archiver():
     yield server
     server.stop()
     assert server.leaked == [], "the key went to the store"
+    assert server.wrong_packs == []
 
 
 @pytest.fixture
