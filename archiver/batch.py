@@ -118,7 +118,7 @@ def _together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     lock = transfer.lock_until(archive, jobs[0].obj, tier)
     members = {one.id: Part(lies.copy, lies.offset_bytes, obj.size_bytes) for one, obj, lies in sources if lies.offset_bytes is not None}
     stretches = Stretches(members.values())
-    jobs.sort(key=lambda job: in_order(members[job.transfer.id]) if job.transfer.id in members else (0, 0, 0))
+    jobs.sort(key=lambda job: in_order(members.get(job.transfer.id)))
     with ThreadPoolExecutor(_BY_HAND, thread_name_prefix="batch") as pool:
 
         def begin_copy(job: _Job) -> Callable[[], str]:

@@ -76,7 +76,7 @@ def look(archive: Archive, files: Sequence[tuple[File, Lies]]) -> dict[int, Said
     """What files say, by number, each read from where it lies: a copy of its own, or its part of a bundle. Raises `StoreUnavailable`."""
     small = [(file, lies) for file, lies in files if file.size_bytes <= _SMALL_BYTES]
     members = {file.id: Part(lies.copy, lies.offset_bytes, file.size_bytes) for file, lies in small if lies.offset_bytes is not None}
-    small.sort(key=lambda one: in_order(members[one[0].id]) if one[0].id in members else (0, 0, 0))
+    small.sort(key=lambda one: in_order(members.get(one[0].id)))
     stretches = Stretches(members.values())
     asked = ahead((partial(_begun, archive, lies, stretches, members.get(file.id)) for file, lies in small), _AT_ONCE)
     said = {file.id: _guarded(file, partial(_small, archive, file, begun)) for (file, _), begun in zip(small, asked, strict=True)}

@@ -34,10 +34,11 @@ class Packed:
 
 @dataclass(frozen=True)
 class Travelling:
-    """A file that is on its way. `anew`: its source is another than before."""
+    """A file that is on its way. `anew`: its source is another than before; `fresh`: nothing of it was ever to be sent."""
 
     file: File
     anew: bool
+    fresh: bool
 
 
 def arrange(tx: Transaction, archive: Archive, files: Sequence[Travelling], uri: str, *, together: bool) -> tuple[dict[int, Packed], list[str]]:
@@ -47,19 +48,18 @@ def arrange(tx: Transaction, archive: Archive, files: Sequence[Travelling], uri:
     packed: dict[int, Packed] = {}
     left: list[str] = []
     for pack in {one.id: one for one in tx.packs_with(list(by_object)).values()}.values():
-        there = [by_object.get(member.object_id) for member in tx.members_of(pack.object_id)]
-        known = [one.file for one in there if one is not None]
-        same = all(not one.anew for one in there if one is not None)
-        whole = len(known) == len(there)
+        places = tuple(Place(file, offset) for file, offset, _ in tx.standing_in(pack.object_id))
+        known = [by_object[place.file.object_id] for place in places if place.file.object_id in by_object]
+        same, whole = not any(one.anew for one in known), len(known) == len(places)
         if same and (pack.state is TransferState.VERIFYING or (together and whole and pack.state in {TransferState.PLANNED, TransferState.COPYING})):
-            layout = _laid_out(tx, pack)
-            packed |= {file.id: layout for file in known}
+            layout = Packed(pack, tx.object(pack.object_id).size_bytes, places)
+            packed |= {one.file.id: layout for one in known}
         else:
             tx.take_pack_apart(pack)
             left.append(pack.key)
     if together:
         for dataset in tx.datasets_numbered({one.file.dataset_id for one in files}).values():
-            mine = [one.file for one in files if one.file.dataset_id == dataset.id and not one.anew and one.file.id not in packed]
+            mine = [one.file for one in files if one.file.dataset_id == dataset.id and one.fresh and not one.anew and one.file.id not in packed]
             for new in _new(tx, archive, dataset, mine, uri):
                 packed |= {place.file.id: new for place in new.places}
     return packed, left
@@ -69,21 +69,14 @@ def _new(tx: Transaction, archive: Archive, dataset: Dataset, files: Sequence[Fi
     if not any(tier.bundles for tier in archive.settings.tiers.values()):
         return
     rules = archive.settings.rules_for(dataset.project, dataset.instrument)
-    begun = tx.uploads_by_file([file.id for file in files])
-    fresh = [file for file in files if begun[file.id][1].state is TransferState.PLANNED and begun[file.id][1].attempts == 0]
     most = min(rules.bundle_max_bytes, _MAX_BYTES, archive.settings.reception.parts_above_bytes)
-    for layout in bundle.layouts(fresh, rules.bundle_below_bytes, most):
+    for layout in bundle.layouts(files, rules.bundle_below_bytes, most):
         if len(layout.places) < LEAST:
             continue
         key = names.bundle_key(dataset.prefix, tx.next_bundle(dataset.id))
         pack = tx.object(tx.add_object(dataset.id, ObjectKind.BUNDLE, key, layout.size_bytes))
         tx.add_members(pack.id, [(place.file.object_id, place.offset_bytes) for place in layout.places])
         yield Packed(tx.transfer(tx.plan_transfer(pack, policy.HOT, source_uri=uri)), layout.size_bytes, layout.places)
-
-
-def _laid_out(tx: Transaction, pack: Transfer) -> Packed:
-    there = tx.standing_in(pack.object_id)
-    return Packed(pack, tx.object(pack.object_id).size_bytes, tuple(Place(file, offset) for file, offset, _ in there))
 
 
 def read_back(tier: Tier, pack: Object, version_id: str, files: Sequence[tuple[File, str | None]]) -> tuple[Digest, list[tuple[File, str, str]]]:

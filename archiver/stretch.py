@@ -52,9 +52,9 @@ class Stretches:
             self._from[part.copy.id, part.offset_bytes] = (start, max(one.offset_bytes + one.size_bytes for one in run) - start)
 
 
-def in_order(part: Part) -> tuple[int, int, int]:
-    """What parts are sorted by, to be read one after the other."""
-    return part.copy.id, part.offset_bytes, part.size_bytes
+def in_order(part: Part | None) -> tuple[int, int, int]:
+    """What parts are sorted by, to be read one after the other; what is no part comes first."""
+    return (0, 0, 0) if part is None else (part.copy.id, part.offset_bytes, part.size_bytes)
 
 
 def _goes_on(run: list[Part], part: Part) -> bool:

@@ -247,7 +247,10 @@ def _written_down(
             ids |= {one.path_raw: file_id for one, (file_id, _) in zip(rest, added, strict=True)}
         anew = {one.path_raw for one in wanted if one.path_raw in under_way and _go_on(tx, under_way[one.path_raw], one, uri)}
         found = tx.uploads_by_file(list(ids.values()))
-        going = [Travelling(found[ids[one.path_raw]][0], one.path_raw in anew) for one in wanted]
+        going = []
+        for one in wanted:
+            file, under, _ = found[ids[one.path_raw]]
+            going.append(Travelling(file, one.path_raw in anew, under.state is TransferState.PLANNED and under.attempts == 0))
         packed, left = packing.arrange(tx, archive, going, uri, together=packs)
         steps = {one.path_raw: _Step(*found[ids[one.path_raw]], anew=one.path_raw in anew, packed=packed.get(ids[one.path_raw])) for one in wanted}
         return steps, since, left
@@ -432,7 +435,7 @@ def pack_done(archive: Archive, sender: Sender, dataset_id: int, number: int, su
         _fits(archive, *mine[file.id], sums[file.id])
     if under.state is not TransferState.COPYING:
         return {TransferState.PROVEN: "received", TransferState.VERIFYING: "verifying"}.get(under.state, "missing")
-    version = version_id or _whole_at(archive, under, size_bytes)
+    version = version_id or _whole_at(archive, {number: (under.key, size_bytes)}).get(number)
     if version is None:
         return "missing"
     with archive.ledger.begin(sender.name) as tx:
@@ -442,14 +445,19 @@ def pack_done(archive: Archive, sender: Sender, dataset_id: int, number: int, su
     return "verifying"
 
 
-def _whole_at(archive: Archive, under: Transfer, size_bytes: int) -> str | None:
-    """The version that stands at a transfer's key, if it has its size; another one was put there by an earlier request of ours, and is cleared."""
+def _whole_at(archive: Archive, keys: Mapping[int, tuple[str, int]]) -> dict[int, str]:
+    """The versions that stand at keys and have their sizes, by number: (key, bytes). What stands there and has another size was put there by an
+    earlier request of ours: it is cleared away, else nothing could follow."""
     tier = archive.tiers[policy.HOT]
-    there = tier.begin_look(under.key)()
-    if there is None or there.size_bytes == size_bytes:
-        return None if there is None else there.version_id
-    transfer.clear(archive, tier, under.key, there.version_id)
-    return None
+    looked = _looked(tier, [key for key, _ in keys.values()])
+    versions = {}
+    for number, (key, size_bytes) in keys.items():
+        there = looked[key]
+        if there is not None and there.size_bytes == size_bytes:
+            versions[number] = there.version_id
+        elif there is not None:
+            transfer.clear(archive, tier, key, there.version_id)
+    return versions
 
 
 def _state(file: File, under: Transfer, _upload: Upload) -> str:
@@ -476,12 +484,11 @@ def _fits(archive: Archive, file: File, under: Transfer, upload: Upload, sha256:
 def _completed(archive: Archive, sent: dict[int, tuple[File, Transfer, Upload]], told: Mapping[int, str]) -> dict[int, str]:
     """The versions of those of which all is there, by file; what came in parts is made one object.
 
-    `told`: versions that the store answered the senders. They are believed, as each is read back before it counts. What stands there and has
-    another size was put there by an earlier request of ours: it is cleared away, else nothing could follow.
+    `told`: versions that the store answered the senders. They are believed, as each is read back before it counts.
     """
     tier = archive.tiers[policy.HOT]
     versions: dict[int, str] = {}
-    whole: dict[int, tuple[File, Transfer]] = {}
+    whole: dict[int, tuple[str, int]] = {}
     for file_id, (file, under, upload) in sent.items():
         if upload.upload_id is not None:
             try:
@@ -494,17 +501,8 @@ def _completed(archive: Archive, sent: dict[int, tuple[File, Transfer, Upload]],
         elif file_id in told:
             versions[file_id] = told[file_id]
             continue
-        whole[file_id] = (file, under)
-    looked = _looked(tier, [under.key for _, under in whole.values()])
-    for file_id, (file, under) in whole.items():
-        there = looked[under.key]
-        if there is None:
-            continue
-        if there.size_bytes == file.size_bytes:
-            versions[file_id] = there.version_id
-        else:
-            transfer.clear(archive, tier, under.key, there.version_id)
-    return versions
+        whole[file_id] = (under.key, file.size_bytes)
+    return versions | _whole_at(archive, whole)
 
 
 def give_up(archive: Archive, sender: Sender, dataset_id: int, file_id: int) -> None:

@@ -19,9 +19,11 @@ from archiver.ledger.work import Work
 from archiver.model import FileState, ObjectKind, TransferState
 
 _NUMBER = re.compile(r"NEVE-BUNDLE-(\d+)\.tar\Z")
+UPLOADS = t.transfer.c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)
+"""Transfers whose bytes come from outside."""
 _COMING = (
     t.transfer.c.tier == "hot",
-    t.transfer.c.source_uri.startswith(model.UPLOAD_URI, autoescape=True),
+    UPLOADS,
     t.transfer.c.state.not_in([TransferState.PROVEN, TransferState.CANCELLED]),
 )
 
@@ -59,7 +61,7 @@ class Packs(Work):
         """The last transfer that brought, or brings, a pack; None where this is none."""
         c = t.transfer.c
         select = sa.select(t.transfer).join(t.object_).where(t.object_.c.id == object_id, t.object_.c.kind == ObjectKind.BUNDLE, c.tier == "hot")
-        return self._one(model.Transfer, select.where(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)).order_by(c.id.desc()).limit(1))
+        return self._one(model.Transfer, select.where(UPLOADS).order_by(c.id.desc()).limit(1))
 
     def standing_in(self, bundle_id: int) -> list[tuple[model.File, int, str | None]]:
         """The files that stand in a bundle, in order: where each begins, and the SHA-256 that is told of it."""

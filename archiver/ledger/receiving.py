@@ -13,11 +13,10 @@ from archiver import model
 from archiver.errors import NotFound
 from archiver.ledger import tables as t
 from archiver.ledger.base import batches
-from archiver.ledger.packs import Packs
+from archiver.ledger.packs import UPLOADS, Packs
 from archiver.model import DatasetState, FileState, MetadataState, TransferState
 
 _MANY = 100_000
-_UPLOADS = t.transfer.c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)
 
 
 @dataclass(frozen=True)
@@ -268,7 +267,7 @@ class Receiving(Packs):
         f, w = t.file.c, t.transfer.c
         rows = self.connection.execute(sa.select(f.state, sa.func.count()).where(f.dataset_id.in_(dataset_ids)).group_by(f.state))
         states: dict[FileState, int] = {row[0]: row[1] for row in rows}
-        proving = sa.select(sa.func.count()).where(w.dataset_id.in_(dataset_ids), _UPLOADS, w.state == TransferState.VERIFYING)
+        proving = sa.select(sa.func.count()).where(w.dataset_id.in_(dataset_ids), UPLOADS, w.state == TransferState.VERIFYING)
         proving = proving.join(t.object_).where(t.object_.c.kind == model.ObjectKind.FILE)
         verifying = int(self.connection.execute(proving).scalar() or 0) + self.members_verifying(dataset_ids)
         return states.get(FileState.RECEIVED, 0), verifying, states.get(FileState.ARRIVING, 0) - verifying
@@ -276,7 +275,7 @@ class Receiving(Packs):
     def oldest_upload(self) -> datetime | None:
         """Since when the upload waits that was begun first, of those of which not all was sent."""
         c = t.transfer.c
-        sending = sa.and_(_UPLOADS, c.state.in_([TransferState.PLANNED, TransferState.COPYING]))
+        sending = sa.and_(UPLOADS, c.state.in_([TransferState.PLANNED, TransferState.COPYING]))
         return self.connection.execute(sa.select(sa.func.min(c.created_at, type_=t.UtcDateTime)).where(sending)).scalar()
 
     def postpone(self, transfer: model.Transfer, until: datetime, attempts: int, error: str) -> None:
