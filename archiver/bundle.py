@@ -40,24 +40,32 @@ class Layout:
 def layouts(files: Iterable[File], below_bytes: int, max_bytes: int) -> list[Layout]:
     """Lay files smaller than `below_bytes` out in bundles of at most `max_bytes`, by path; a bundle of one file would be no gain."""
     small = sorted((f for f in files if f.size_bytes < below_bytes), key=lambda f: f.path_raw)
-    groups: list[list[File]] = [[]]
+    groups: list[list[tuple[File, int]]] = [[]]
     filled = len(_END)
-    for file in small:
-        room = len(_header(file)) + _padded(file.size_bytes)
+    for file, header_bytes in _with_headers(small):
+        room = header_bytes + _padded(file.size_bytes)
         if groups[-1] and filled + room > max_bytes:
             groups.append([])
             filled = len(_END)
-        groups[-1].append(file)
+        groups[-1].append((file, header_bytes))
         filled += room
-    return [layout(group) for group in groups if len(group) > 1]
+    return [_laid(group) for group in groups if len(group) > 1]
 
 
 def layout(files: Sequence[File]) -> Layout:
     """Where the members of one bundle stand, in the order given."""
+    return _laid(_with_headers(files))
+
+
+def _with_headers(files: Iterable[File]) -> Iterator[tuple[File, int]]:
+    return ((file, len(_header(file))) for file in files)
+
+
+def _laid(files: Iterable[tuple[File, int]]) -> Layout:
     places = []
     at = 0
-    for file in files:
-        at += len(_header(file))
+    for file, header_bytes in files:
+        at += header_bytes
         places.append(Place(file, at))
         at += _padded(file.size_bytes)
     return Layout(tuple(places), at + len(_END))

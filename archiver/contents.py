@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +23,7 @@ from archiver import formats, manifest, names, policy
 from archiver.archive import Archive
 from archiver.errors import StoreUnavailable
 from archiver.flow import ahead
-from archiver.formats.content import content_of
+from archiver.formats.content import content_in, content_of
 from archiver.formats.preview import Preview
 from archiver.ledger.many import Lies
 from archiver.model import Dataset, File, MetadataState
@@ -106,6 +107,8 @@ def _guarded(file: File, look: Callable[[], Said]) -> Said:
 
 def _small(archive: Archive, file: File, begun: Callable[[], bytes]) -> Said:
     content = begun()
+    if content_in(BytesIO(content), len(content)) is None:
+        return Said(_UNKNOWN)
     with _spooled(archive) as local:
         local.write(content)
         local.flush()

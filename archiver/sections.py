@@ -146,7 +146,12 @@ class WorkerSettings(Section):
     """How the worker goes about it."""
 
     pause: timedelta = Field(timedelta(seconds=2), gt=timedelta(0), description="Time between two looks at the ledger when there is nothing to do.")
-    parallel: int = Field(4, ge=1, le=64, description="Transfers under way at once; up to 250 small ones of one dataset go together as one.")
+    parallel: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Transfers under way at once, and as many proofs of what was sent; up to 250 small ones of one dataset go together as one.",
+    )
     tries: int = Field(5, ge=1, description="Faults before a transfer is quarantined; a store that is away is waited for and counts as none.")
     backoff: timedelta = Field(timedelta(seconds=10), description="Wait after the first failed attempt; doubles each time, with jitter.")
     recall_poll: timedelta = Field(timedelta(minutes=5), description="Time between two looks at a running recall.")

@@ -7,7 +7,7 @@ was read back and is what the sender told of. Every step can be asked for again 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -181,7 +181,7 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
     known |= since
     _clear(archive, left)
     _prepare(archive, list(steps.values()))
-    offers = {pack.transfer.id: _offer(archive, pack) for pack in (step.packed for step in steps.values()) if pack is not None}
+    offers = {pack.transfer.id: _offer(archive, pack) for pack in _packs(steps.values())}
     return [known.get(one.path_raw) or _item(archive, steps[one.path_raw], offers) for one in wanted]
 
 
@@ -290,8 +290,7 @@ def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
     """Ask the store what each file needs before its first byte: that nothing foreign stands at its key, an upload where it comes in parts."""
     tier = archive.tiers[policy.HOT]
     begin = [step for step in steps if step.packed is None and (step.anew or step.transfer.state is TransferState.PLANNED)]
-    packs = packing.unique(step.packed for step in steps if step.packed is not None)
-    new_packs = [pack.transfer for pack in packs if pack.transfer.state is TransferState.PLANNED]
+    new_packs = [pack.transfer for pack in _packs(steps) if pack.transfer.state is TransferState.PLANNED]
     there = _looked(tier, [one.key for one in (*(step.transfer for step in begin), *new_packs)])
     for pack in new_packs:
         if there[pack.key] is not None:
@@ -313,6 +312,10 @@ def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
             tx.change_all("transfer", its, TransferState.COPYING)
         for pack in new_packs:
             tx.change("transfer", pack, TransferState.COPYING)
+
+
+def _packs(steps: Iterable[_Step]) -> list[Packed]:
+    return packing.unique(step.packed for step in steps if step.packed is not None)
 
 
 def _foreign(archive: Archive, under: Transfer) -> ForeignObject:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 from archiver import (
@@ -42,9 +43,17 @@ from archiver.storage import Vanished
 log = logging.getLogger(__name__)
 
 _BATCH = 200
-_READ_TOGETHER = 100  # files looked into, or datasets closed, before the next look at the ledger
+_READ_TOGETHER = 250  # files looked into, or datasets closed, before the next look at the ledger
 _SNAPSHOTS = 1  # in hand at once: the other hands are for what is received for good
 _AT_ONCE = 50  # the ledger's other writers wait so long
+
+
+@dataclass(frozen=True)
+class _Hands:
+    """Threads, and what they have in hand: by number of the transfer."""
+
+    pool: ThreadPoolExecutor
+    running: dict[int, Future[object]] = field(default_factory=dict)
 
 
 class Worker:
@@ -52,8 +61,11 @@ class Worker:
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self._pool = ThreadPoolExecutor(archive.settings.worker.parallel, thread_name_prefix="worker")
-        self._transfers: dict[int, Future[object]] = {}
+        parallel = archive.settings.worker.parallel
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="worker")
+        self._copies = _Hands(self._pool)
+        # What was sent from outside has hands of its own: who sent it waits, and must not wait for copies that nobody waits for.
+        self._arrivals = _Hands(ThreadPoolExecutor(parallel, thread_name_prefix="arrivals"))
         self._drops: dict[int, Future[object]] = {}
         self._snapshots: dict[int, Future[object]] = {}
         self._reading: Future[None] | None = None  # received files that are looked into
@@ -81,7 +93,7 @@ class Worker:
                     busy = False
                 if not busy:
                     stop.wait(pause)
-            self._pool.shutdown(wait=True)
+            self._end()
 
     def settle(self) -> None:
         """Work until nothing is due. What waits for a recall, a grace period or its next try is left for later."""
@@ -89,7 +101,11 @@ class Worker:
         with self._lessee:
             while self.turn():
                 pass
-            self._pool.shutdown(wait=True)
+            self._end()
+
+    def _end(self) -> None:
+        for pool in (self._pool, self._arrivals.pool):
+            pool.shutdown(wait=True)
 
     def turn(self) -> bool:
         """One look at everything that is due; returns whether anything was done or is under way."""
@@ -97,20 +113,22 @@ class Worker:
         done = restore.admit(self.archive)
         done |= self._plan()
         done |= self._each(self._recalls(), "a recall")
-        done |= self._start_transfers()
+        done |= self._start_transfers(self._arrivals, sent=True) | self._start_transfers(self._copies, sent=False)
         done |= self._each([self._start_snapshots], "a snapshot")
         self._start_reading()
         self._due.start(self._pool, self._drops)
-        running: list[Future[Any]] = [*self._transfers.values(), *self._drops.values(), *self._snapshots.values()]
+        running: list[Future[Any]] = [*self._arrivals.running.values(), *self._copies.running.values()]
+        running += [*self._drops.values(), *self._snapshots.values()]
         running += [self._reading] if self._reading else []
         if running:
             wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        done |= self._reap_transfers() | self._reap(self._drops) | self._reap(self._snapshots) | self._reap_reading()
+        done |= self._reap_transfers(self._arrivals) | self._reap_transfers(self._copies)
+        done |= self._reap(self._drops) | self._reap(self._snapshots) | self._reap_reading()
         done |= self._each(self._closings(), "a close")
         done |= self._each(self._restores(), "a restore")
         done |= self._each(self._erasures(), "an erasure")
         done |= self._each([lambda: locations.write_due(self.archive)], "a location record")
-        return bool(done or self._transfers or self._drops or self._snapshots or self._reading)
+        return bool(done or running)
 
     def _plan(self) -> bool:
         with self.archive.ledger.read() as tx:
@@ -232,16 +250,16 @@ class Worker:
                 log.warning("%s waits: %s", what, error)
         return done
 
-    def _start_transfers(self) -> bool:
+    def _start_transfers(self, hands: _Hands, *, sent: bool) -> bool:
         most = self.archive.settings.worker.parallel * 2  # so that nobody is idle; taken several at a time, they cost the ledger less
-        running = len(set(self._transfers.values()))
+        running = len(set(hands.running.values()))
         if running > most // 2:
             return True
         taken: list[list[Transfer]] = []
         with self.archive.ledger.begin() as tx:
-            begun = set(self._transfers)
+            begun = {*self._arrivals.running, *self._copies.running}
             while running + len(taken) < most:
-                due = tx.take_transfers(self._lessee.lease, most - running - len(taken), begun, self._caps)
+                due = tx.take_transfers(self._lessee.lease, most - running - len(taken), begun, self._caps, sent=sent)
                 for one in due:
                     if one.id not in begun:
                         taken.append([one, *self._alike(tx, one, begun)])
@@ -249,8 +267,8 @@ class Worker:
                 if not due:
                     break
         for together in taken:
-            future: Future[object] = self._pool.submit(batch.run, self.archive, together)
-            self._transfers.update((one.id, future) for one in together)
+            future: Future[object] = hands.pool.submit(batch.run, self.archive, together)
+            hands.running.update((one.id, future) for one in together)
         return bool(taken)
 
     def _start_snapshots(self) -> bool:
@@ -272,7 +290,7 @@ class Worker:
         with self.archive.ledger.read() as tx:
             files = tx.unread(_READ_TOGETHER)
         if files:
-            self._reading = self._pool.submit(contents.read, self.archive, files)
+            self._reading = self._arrivals.pool.submit(contents.read, self.archive, files)
 
     def _reap_reading(self) -> bool:
         if self._reading is None or not self._reading.done():
@@ -312,9 +330,9 @@ class Worker:
             return []
         return tx.take_alike(self._lessee.lease, one, {*begun, one.id}, batch.BELOW_BYTES, batch.MOST - 1)
 
-    def _reap_transfers(self) -> bool:
-        ended = {key: future for key, future in self._transfers.items() if future.done()}
-        done = self._reap(self._transfers)
+    def _reap_transfers(self, hands: _Hands) -> bool:
+        ended = {key: future for key, future in hands.running.items() if future.done()}
+        done = self._reap(hands.running)
         # Most have given their lease back with their last change of state; the others could not go on, and another may.
         leased = {one for future in set(ended.values()) if not future.exception() for one in _leased(future.result())}
         waiting = [key for key, future in ended.items() if future.exception() or key in leased]

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 from stat import S_ISREG
-from typing import Literal
+from typing import IO, Literal
 
 from archiver.formats import dialect
 
@@ -48,20 +48,23 @@ def content_of(path: Path) -> Content | None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123  a descriptor has no Path
         about = os.fstat(descriptor)
-        if not S_ISREG(about.st_mode):
-            return None
-        head = file.read(HEAD_BYTES)
-        if found := _announced(head):
-            return found
-        if head[257:262] == b"ustar":
-            return None  # a tar whose first member is HDF5 has the signature at 512, where a user block would end
-        place = 512  # HDF5 looks at 512, 1024, 2048 … for the end of a user block
-        while place + 8 <= about.st_size:
-            file.seek(place)
-            if file.read(8) == _HDF5:
-                return "hdf5"
-            place *= 2
-    return "table" if dialect.sniff(head, whole=len(head) == about.st_size) else None
+        return content_in(file, about.st_size) if S_ISREG(about.st_mode) else None
+
+
+def content_in(file: IO[bytes], size_bytes: int) -> Content | None:
+    """The same of what can be read from a file that stands at its begin."""
+    head = file.read(HEAD_BYTES)
+    if found := _announced(head):
+        return found
+    if head[257:262] == b"ustar":
+        return None  # a tar whose first member is HDF5 has the signature at 512, where a user block would end
+    place = 512  # HDF5 looks at 512, 1024, 2048 … for the end of a user block
+    while place + 8 <= size_bytes:
+        file.seek(place)
+        if file.read(8) == _HDF5:
+            return "hdf5"
+        place *= 2
+    return "table" if dialect.sniff(head, whole=len(head) == size_bytes) else None
 
 
 def _announced(head: bytes) -> Content | None:

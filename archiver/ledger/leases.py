@@ -35,9 +35,11 @@ class Lease:
 class Leases(Work, Endings):
     """Taking work, renewing it, giving it back."""
 
-    def take_transfers(self, lease: Lease, limit: int, without: set[int], caps: Mapping[str, int] = MappingProxyType({})) -> list[model.Transfer]:
-        """Transfers that are due and that nobody has, in turn: this worker's from now on."""
-        found = self.transfers_due(limit, without, caps, free=self._free(t.transfer, lease))
+    def take_transfers(
+        self, lease: Lease, limit: int, without: set[int], caps: Mapping[str, int] = MappingProxyType({}), *, sent: bool = False
+    ) -> list[model.Transfer]:
+        """Transfers that are due and that nobody has, in turn: this worker's from now on. `sent`: what was sent from outside, else what is copied."""
+        found = self.transfers_due(limit, without, caps, free=self._free(t.transfer, lease), sent=sent)
         until = self._take(t.transfer, [one.id for one in found], lease)
         return [replace(one, lease_by=lease.by, lease_until=until) for one in found]
 

@@ -45,17 +45,13 @@ class Packs(Work):
 
     def packs_with(self, object_ids: Collection[int]) -> dict[int, model.Transfer]:
         """For each of these files' objects that travels in a pack the transfer that brings it; those that travel by themselves are left out."""
-        m, found = t.member.c, dict[int, int]()
+        m, found = t.member.c, list[tuple[int, int]]()
         for part in batches(list(object_ids)):
-            rows = self.connection.execute(
-                sa.select(m.object_id, t.transfer.c.id)
-                .join_from(t.member, t.transfer, t.transfer.c.object_id == m.bundle_id)
-                .where(m.object_id.in_(part), *_COMING)
-            )
-            found |= {row[0]: row[1] for row in rows}
-        c = t.transfer.c
-        packs = {one.id: one for one in self._all(model.Transfer, sa.select(t.transfer).where(c.id.in_(set(found.values()))))}
-        return {object_id: packs[transfer_id] for object_id, transfer_id in found.items()}
+            rows = self.connection.execute(sa.select(m.object_id, m.bundle_id).where(m.object_id.in_(part)))
+            found += [(row[0], row[1]) for row in rows]
+        coming = sa.select(t.transfer).where(t.transfer.c.object_id.in_({bundle_id for _, bundle_id in found}), *_COMING)
+        packs = {one.object_id: one for one in self._all(model.Transfer, coming)}
+        return {object_id: packs[bundle_id] for object_id, bundle_id in found if bundle_id in packs}
 
     def pack(self, object_id: int) -> model.Transfer | None:
         """The last transfer that brought, or brings, a pack; None where this is none."""

@@ -115,8 +115,10 @@ class Work(Queues):
         without: set[int],
         caps: Mapping[str, int] = MappingProxyType({}),
         free: sa.ColumnElement[bool] | None = None,
+        *,
+        sent: bool = False,
     ) -> list[model.Transfer]:
-        """Transfers that can be advanced now, in turn: between tiers, and what was sent from outside and is to be proven.
+        """Transfers that can be advanced now, in turn: between tiers, or (`sent`) what was sent from outside and is to be proven.
 
         Arrivals from local files belong to the process that sees those files.
 
@@ -130,8 +132,8 @@ class Work(Queues):
             c.state == TransferState.RECALLING,
             c.recall_id.in_(sa.select(t.recall.c.id).where(t.recall.c.state.in_([RecallState.READABLE, RecallState.LAPSED]))),
         )
-        sent = sa.and_(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True), c.state == TransferState.VERIFYING, c.next_try_at <= self.at)
-        ready = sa.or_(sa.and_(c.source_uri.is_(None), sa.or_(due, recalled)), sent)
+        arrived = sa.and_(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True), c.state == TransferState.VERIFYING, c.next_try_at <= self.at)
+        ready = arrived if sent else sa.and_(c.source_uri.is_(None), sa.or_(due, recalled))
         if without:
             ready = sa.and_(ready, c.id.not_in(without))
         if free is not None:

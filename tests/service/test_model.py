@@ -139,7 +139,7 @@ class Archiving(RuleBasedStateMachine):
     def worker_dies(self, calls: int) -> None:
         worker = Worker(self.bench.archive)
         self._die(calls, worker.settle)
-        worker._pool.shutdown()
+        worker._end()
 
     @rule(calls=st.integers(1, 6))
     def reaper_dies(self, calls: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,12 +16,13 @@ import pytest
 import sqlalchemy as sa
 from fixtures.door import Door
 
-from archiver import closing, erasure, formats, names, upload, worker
+from archiver import batch, closing, erasure, formats, names, upload, worker
 from archiver.check import check
 from archiver.ledger import Transaction
 from archiver.model import DatasetState
 from archiver.policy import View
 from archiver.storage import Tier
+from archiver.worker import Worker
 
 MIB = 2**20
 
@@ -521,9 +524,46 @@ def test_a_fault_of_ours_with_one_file_costs_its_metadata_only(door: Door, monke
     client.post(f"datasets/{dataset}/close")
     door.settle()
     assert state_of(door, dataset)[0] is DatasetState.CLOSED
-    with door.bench.archive.ledger.read() as tx:
-        assert {f.path: f.metadata_state for f in tx.files(dataset)} == {"bad.csv": "failed", "good.csv": "ok"}
+    assert metadata_of(door, dataset) == {"bad.csv": "failed", "good.csv": "ok"}
     assert "a fault of ours" in caplog.text
+
+
+def test_what_is_sent_is_proven_and_looked_into_while_every_hand_copies(doors, monkeypatch: pytest.MonkeyPatch):
+    door: Door = doors(worker="parallel = 1")
+    door.bench.ingest("before", {f"{number}.csv": b"t,x\n0,1\n1,2\n" for number in range(3)})
+    run, copying, go_on, over = batch.run, threading.Event(), threading.Event(), threading.Event()
+
+    def slow(archive, transfers):
+        if transfers[0].source_uri is None:
+            copying.set()
+            assert go_on.wait(60)
+        return run(archive, transfers)
+
+    monkeypatch.setattr(batch, "run", slow)
+    working = threading.Thread(target=Worker(door.bench.archive).run, args=[over])
+    working.start()
+    try:
+        assert copying.wait(30)
+        client = door.client()
+        dataset = opened(client)
+        item = sent(client, dataset, "new.csv", b"t,x\n0,1\n1,2\n")
+        deadline = time.monotonic() + 30
+        while told(client, dataset, item["file_id"], b"t,x\n0,1\n1,2\n") != "received" or metadata_of(door, dataset) != {"new.csv": "ok"}:
+            assert time.monotonic() < deadline, "what was sent waits for copies"
+            time.sleep(0.05)
+        assert door.bench.keys("archive") == []
+    finally:
+        go_on.set()
+        over.set()
+        working.join(60)
+    door.settle()
+    assert door.bench.keys("archive") != []
+    assert check(door.bench.archive) == []
+
+
+def metadata_of(door: Door, dataset: int) -> dict[str, str]:
+    with door.bench.archive.ledger.read() as tx:
+        return {file.path: file.metadata_state for file in tx.files(dataset)}
 
 
 def test_a_request_of_a_sender_long_killed_adds_nothing_to_what_was_received_since(door: Door, monkeypatch):

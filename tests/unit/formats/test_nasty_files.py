@@ -1,5 +1,6 @@
 """Files that are damaged, odd or hostile: never an exception, never a wait, always a sentence."""
 
+import io
 import json
 import os
 import random
@@ -10,8 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from fixtures import samples
 
 from archiver.formats import Extracted, extract, sandbox
+from archiver.formats.content import content_in, content_of
 from archiver.formats.reading import METADATA_MAX_BYTES
 from archiver.model import MetadataState
 
@@ -45,6 +48,22 @@ def test_user_block(tmp_path, block):
     found = read(nexus(tmp_path / "a.h5", userblock_size=block))
     assert (found.format, found.title) == ("nexus", "title of entry")
     assert found.acquired_at == datetime(2024, 2, 3, 3, 5, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", samples.KINDS)
+def test_what_is_in_memory_is_known_as_what_is_in_a_file(tmp_path, kind):
+    path = samples.write(kind, tmp_path / "a")
+    content = path.read_bytes()
+    assert content_in(io.BytesIO(content), len(content)) == content_of(path) is not None
+
+
+@pytest.mark.parametrize("block", [0, 512, 65536, 2**20])
+def test_a_user_block_in_memory(tmp_path, block):
+    content = nexus(tmp_path / "a.h5", userblock_size=block).read_bytes()
+    assert content_in(io.BytesIO(content), len(content)) == "hdf5"
+    assert content_in(io.BytesIO(b""), 0) is None
+    noise = bytes([0, *range(255)]) * 20_000
+    assert content_in(io.BytesIO(noise), len(noise)) is None
 
 
 @pytest.mark.parametrize("block", [0, 2048])
