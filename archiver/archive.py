@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,3 +61,14 @@ def view(tx: Transaction, dataset_id: int) -> View:
         members=tx.members(dataset_id),
         erased=frozenset(f.object_id for f in tx.erased_files(dataset_id)),
     )
+
+
+def packs_view(tx: Transaction, dataset_id: int, tiers: Collection[str]) -> View:
+    """What of an open dataset with small files only is to be decided: the packs that have come and have no copy yet in each of these tiers.
+
+    Its files are not read: with each pack that comes they would cost more.
+    """
+    if tx.writing:
+        tx.hold_still(dataset_id)
+    packs, copies, transfers = tx.packs_lacking(dataset_id, tiers)
+    return View(tx.dataset(dataset_id), [], packs, copies, transfers, [], [], [])

@@ -245,7 +245,7 @@ def counts(claim: Claim) -> bool:
 def decide(view: View, settings: Settings, now: datetime) -> Decision:
     """Compare what is with what shall be, and say what to do.
 
-    Of a dataset that is open, only what is received and too large for a bundle is copied on; nothing in it is let go.
+    Of a dataset that is open, only what is received and too large for a bundle, or came in a pack, is copied on; nothing in it is let go.
     """
     if view.dataset.state is DatasetState.OPEN:
         return _copy_on(view, settings, now)
@@ -306,16 +306,26 @@ def _copy_on(view: View, settings: Settings, now: datetime) -> Decision:
     rules = settings.rules_for(view.dataset.project, view.dataset.instrument)
     received = {f.object_id: f.size_bytes for f in view.files if f.state is FileState.RECEIVED}
     aged = {claim.tier for claim in age_claims(view.dataset, settings, now)}
+    bundling = {name for name, tier in settings.tiers.items() if tier.bundles}
+    packs_in = bundled_in(view.dataset, settings, now)
     under_way: dict[int, dict[str, Transfer]] = {}
     for transfer in view.transfers:
         under_way.setdefault(transfer.object_id, {})[transfer.tier] = transfer
     for obj in view.objects:
-        if obj.id not in received:
-            continue
-        bundled = {name for name, tier in settings.tiers.items() if tier.bundles and received[obj.id] < rules.bundle_below_bytes}
         have = {c.tier for c in view.copies_by_object.get(obj.id, ())}
-        _supply(decision, view, settings, obj, aged - bundled - have, {}, under_way.get(obj.id, {}))
+        if obj.kind is ObjectKind.BUNDLE and have:  # a pack that has come: a bundle already
+            missing = packs_in - have
+        elif obj.id in received:
+            missing = aged - have - (bundling if received[obj.id] < rules.bundle_below_bytes else set())
+        else:
+            continue
+        _supply(decision, view, settings, obj, missing, {}, under_way.get(obj.id, {}))
     return decision
+
+
+def bundled_in(dataset: Dataset, settings: Settings, now: datetime) -> set[str]:
+    """The tiers in which age wants a dataset's bundles now."""
+    return {claim.tier for claim in age_claims(dataset, settings, now) if settings.tiers[claim.tier].bundles}
 
 
 def copies_on(dataset: Dataset, largest_bytes: int, settings: Settings, now: datetime) -> bool:

@@ -31,13 +31,14 @@ from archiver import (
     restore,
     showing,
 )
-from archiver.archive import Archive, view
+from archiver.archive import Archive, packs_view, view
 from archiver.errors import Conflict, LedgerUnavailable, NotFound, StoreUnavailable
 from archiver.guards import Guard
 from archiver.lease import Lessee
 from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
 from archiver.model import DatasetState, DropState, ObjectKind, RecallState, Transfer, TransferState
+from archiver.policy import View
 from archiver.storage import Vanished
 
 log = logging.getLogger(__name__)
@@ -171,10 +172,7 @@ class Worker:
             if not tx.take_look(dataset_id):
                 return  # another worker plans it, or has
             tx.lapse_holds(dataset_id)
-            if self._only_grows(tx, dataset_id):
-                tx.update_dataset(dataset_id, look_at=None)
-                return
-            seen = view(tx, dataset_id)
+            seen = self._seen(tx, dataset_id)
             decision = policy.decide(seen, archive.settings, tx.at)
             if tx.note(guards.HOLD) is not None:  # as if all were claimed still; `archiver release` has every dataset looked at again
                 decision.stub, decision.drops = False, []
@@ -197,8 +195,9 @@ class Worker:
             # not decided is looked at when time changes it.
             again = decision.revoke or decision.cancel or decision.stub or decision.unstub
             going = {d.copy_id for d in seen.drops if d not in decision.revoke} | {c.id for c in decision.drops}
-            tier = policy.nearest(seen, archive.settings, going)
-            tx.update_dataset(dataset_id, look_at=tx.at if again else decision.look_at, tier=tier)
+            whole = seen.files or seen.dataset.state is not DatasetState.OPEN
+            tier = {"tier": policy.nearest(seen, archive.settings, going)} if whole else {}
+            tx.update_dataset(dataset_id, look_at=tx.at if again else decision.look_at, **tier)
         # The stub's bytes go first, its ledger line after: repeated, it is the same stub.
         if decision.stub:
             drop.lay_stub(archive, seen.dataset)
@@ -208,12 +207,14 @@ class Worker:
             with archive.ledger.begin() as tx:
                 tx.look(dataset_id)
 
-    def _only_grows(self, tx: Transaction, dataset_id: int) -> bool:
-        """Whether a dataset is open, and nothing is done with its files before it closes: then they are not read one by one with each that comes."""
-        dataset = tx.dataset(dataset_id)
-        if dataset.state is not DatasetState.OPEN or tx.claims(dataset_id):
-            return False
-        return not policy.copies_on(dataset, tx.largest_received(dataset_id), self.archive.settings, tx.at)
+    def _seen(self, tx: Transaction, dataset_id: int) -> View:
+        """What is to be known of a dataset. Of one that is open with small files only, nothing is copied on but packs: its files are not read one by
+        one with each that comes."""
+        dataset, settings = tx.dataset(dataset_id), self.archive.settings
+        grows = dataset.state is DatasetState.OPEN and not tx.claims(dataset_id)
+        if grows and not policy.copies_on(dataset, tx.largest_received(dataset_id), settings, tx.at):
+            return packs_view(tx, dataset_id, policy.bundled_in(dataset, settings, tx.at))
+        return view(tx, dataset_id)
 
     def _recalls(self) -> list[Callable[[], bool]]:
         held = recall.held_back(self.archive)

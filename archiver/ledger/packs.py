@@ -59,6 +59,19 @@ class Packs(Work):
         select = sa.select(t.transfer).join(t.object_).where(t.object_.c.id == object_id, t.object_.c.kind == ObjectKind.BUNDLE, c.tier == "hot")
         return self._one(model.Transfer, select.where(UPLOADS).order_by(c.id.desc()).limit(1))
 
+    def packs_lacking(self, dataset_id: int, tiers: Collection[str]) -> tuple[list[model.Object], list[model.Copy], list[model.Transfer]]:
+        """A dataset's packs that have come and have no live copy yet in each of these tiers; their live copies, and transfers that have not ended."""
+        o, c, w = t.object_.c, t.copy.c, t.transfer.c
+        live = sa.and_(c.object_id == o.id, c.dropped_at.is_(None))
+        held = sa.select(sa.func.count()).where(live, c.tier.in_(tiers)).scalar_subquery()
+        come = sa.exists().where(live, c.tier == "hot")
+        packs = sa.select(t.object_).where(o.dataset_id == dataset_id, o.kind == ObjectKind.BUNDLE, come, held < len(tiers)).order_by(o.id)
+        found = self._all(model.Object, packs)
+        numbers = [pack.id for pack in found]
+        copies = sa.select(t.copy).where(c.object_id.in_(numbers), c.dropped_at.is_(None)).order_by(c.id)
+        coming = sa.select(t.transfer).where(w.object_id.in_(numbers), w.state.in_(model.active(model.TRANSFER_CHANGES))).order_by(w.id)
+        return found, self._all(model.Copy, copies), self._all(model.Transfer, coming)
+
     def standing_in(self, bundle_id: int) -> list[tuple[model.File, int, str | None]]:
         """The files that stand in a bundle, in order: where each begins, and the SHA-256 that is told of it."""
         f, m, o = t.file.c, t.member.c, t.object_.c

@@ -13,7 +13,7 @@ from fixtures.archive import lose_the_ledger
 from fixtures.door import Door
 from fixtures.packed import sha
 
-from archiver import closing, erasure, names, packing, rebuild
+from archiver import closing, erasure, names, packing, rebuild, worker
 from archiver.check import check
 from archiver.model import ObjectKind
 from archiver.worker import Worker
@@ -99,6 +99,30 @@ def test_the_bundle_in_archive_and_deep_is_the_pack_as_it_came(door: Door):
         assert read == body
     with tarfile.open(fileobj=io.BytesIO(body)) as opened_:
         assert {info.name.encode(): opened_.extractfile(info).read() for info in opened_} == files  # type: ignore[union-attr]
+
+
+def test_a_pack_is_copied_on_while_its_dataset_is_open_and_no_file_is_read_for_it(door: Door, monkeypatch: pytest.MonkeyPatch):
+    seen: list[int] = []
+    plain = worker.view
+    monkeypatch.setattr(worker, "view", lambda tx, dataset_id: seen.append(dataset_id) or plain(tx, dataset_id))
+    client, files = door.client(), many()
+    dataset = opened(client)
+    packed.sent(client, dataset, files)
+    door.settle()
+    lie = objects(door, dataset)
+    assert lie.pop("NEVE-BUNDLE-00001.tar") == ["archive", "deep", "hot"]
+    assert set(map(tuple, lie.values())) == {("hot",)}
+    assert seen == []
+    reader = door.client(door.hub.add("alice", "snow"))
+    (item, *_) = reader.get(f"datasets/{dataset}/files").json()["items"]
+    assert {copy["tier"] for copy in reader.get(f"files/{item['id']}/receipt").json()["copies"]} == {"hot", "archive", "deep"}
+    more = {b"more/" + path: content for path, content in files.items()}
+    packed.sent(client, dataset, more)
+    packed.asked(client, dataset, {b"never/" + path: content for path, content in files.items()})  # asked for, and not sent
+    door.settle()
+    lie = objects(door, dataset)
+    assert [lie.pop(f"NEVE-BUNDLE-0000{number}.tar") for number in (1, 2, 3)] == [["archive", "deep", "hot"]] * 2 + [[]]
+    assert check(door.bench.archive) == []
 
 
 def test_few_files_and_large_ones_go_by_themselves(door: Door):
