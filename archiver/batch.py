@@ -77,7 +77,7 @@ def _arrive_together(archive: Archive, transfers: Sequence[Transfer]) -> None:
     jobs = [_Job(one, objects[one.object_id]) for one in transfers]
     free = [job for job, there in _each(archive, jobs, lambda job: tier.begin_look(job.obj.key)) if there is None]
     with archive.ledger.begin() as tx:
-        tx.change_all("transfer", [job.transfer for job in free], TransferState.COPYING)
+        tx.begin_arrivals([job.transfer for job in free])
     copying = [job.now(TransferState.COPYING) for job in free]
     sent = _each(archive, copying, lambda job: transfer.begin_arrival(archive, job.transfer, job.obj, tier))
     with archive.ledger.begin() as tx:

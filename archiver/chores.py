@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from archiver import anchors, closing, drill, fixity, inventory, notices, obstacles, rereading, showing, uploads
+from archiver import anchors, closing, drill, fixity, inventory, notices, obstacles, rereading, showing, strays, uploads
 from archiver.archive import Archive
 from archiver.errors import LedgerUnavailable, PublicError
 from archiver.lease import Lessee
@@ -41,6 +41,7 @@ CHORES: Sequence[Chore] = (
     Chore("drill", drill.EVERY, drill.run),
     Chore("uploads", uploads.EVERY, uploads.run),
     Chore("closing", closing.EVERY, closing.run),
+    Chore("strays", strays.EVERY, strays.run),
     Chore("snapshots", showing.EVERY, showing.sweep),
     Chore("rereading", rereading.EVERY, rereading.run),
 )

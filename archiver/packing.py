@@ -56,7 +56,7 @@ def arrange(tx: Transaction, archive: Archive, files: Sequence[Travelling], uri:
             packed |= {one.file.id: layout for one in known}
         else:
             tx.take_pack_apart(pack)
-            left.append(pack.key)
+            left += [pack.key] if pack.attempts else []
     if together:
         for dataset in tx.datasets_numbered({one.file.dataset_id for one in files}).values():
             mine = [one.file for one in files if one.file.dataset_id == dataset.id and one.fresh and not one.anew and one.file.id not in packed]

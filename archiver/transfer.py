@@ -101,13 +101,13 @@ def _start(archive: Archive, transfer: Transfer) -> None:
             )
     if transfer.source_uri is not None:
         tier = archive.tiers[transfer.tier]
-        if transfer.attempts == 0 and tier.head(transfer.key) is not None:
+        if transfer.attempts == 0 and tier.head(transfer.key) is not None and not _is_stray(archive, transfer.key):
             raise ForeignObject(
                 f"{tier.bucket}/{transfer.key} holds an object that the ledger does not know.",
                 "See what it is and move it away, then send the file again.",
             )
         with archive.ledger.begin() as tx:
-            tx.change("transfer", transfer, TransferState.COPYING)
+            tx.begin_arrivals([transfer])
         return
     with archive.ledger.begin() as tx:
         candidates = [c for c in tx.copies_with(transfer.object_id) if c.tier != transfer.tier or c.object_id != transfer.object_id]
@@ -134,6 +134,11 @@ def _start(archive: Archive, transfer: Transfer) -> None:
         else:
             recall = tx.recall_for(origin, transfer.dataset_id)
             tx.change("transfer", transfer, TransferState.RECALLING, source_copy_id=origin.id, recall_id=recall.id)
+
+
+def _is_stray(archive: Archive, key: str) -> bool:
+    with archive.ledger.read() as tx:
+        return bool(tx.are_strays([key]))
 
 
 def _wait_for_recall(archive: Archive, transfer: Transfer) -> None:
@@ -408,10 +413,11 @@ def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
     if transfer.state in ENDED:
         return
     worker = archive.settings.worker
-    attempts = transfer.attempts + (not isinstance(error, AwaitsReaper))
     patient = isinstance(error, StoreUnavailable | LedgerUnavailable | AwaitsReaper)
+    attempts = transfer.attempts + (not isinstance(error, AwaitsReaper))
+    arrival = transfer.source_uri is not None  # its attempts are counted as they begin
     faults = transfer.faults + (not patient)
-    wait = min(worker.backoff * 2 ** min(max(attempts, 1) - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
+    wait = min(worker.backoff * 2 ** min(max(attempts - arrival, 1) - 1, 16), _MAX_BACKOFF) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
     text = str(error) if isinstance(error, PublicError) else f"{_SAYS.get(type(error), type(error).__name__)}: {error}."
     log.warning("transfer %s (%s to %s) failed, attempt %s: %s", transfer.id, transfer.key, transfer.tier, attempts, text)
     with archive.ledger.begin() as tx:
@@ -419,7 +425,8 @@ def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:
             tx.postpone(transfer, tx.at + wait, attempts, text)  # its bytes are there: the sender has nothing to do again
             return
         if transfer.state is not TransferState.FAILED:
-            tx.change("transfer", transfer, TransferState.FAILED, attempts=attempts, faults=faults, next_try_at=tx.at + wait, error=text)
+            counted = {} if arrival else {"attempts": attempts}
+            tx.change("transfer", transfer, TransferState.FAILED, faults=faults, next_try_at=tx.at + wait, error=text, **counted)
             transfer = tx.transfer(transfer.id)
         if faults >= worker.tries or isinstance(error, ForeignObject):
             tx.change("transfer", transfer, TransferState.QUARANTINED, error=text)

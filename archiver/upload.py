@@ -292,12 +292,15 @@ def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
     begin = [step for step in steps if step.packed is None and (step.anew or step.transfer.state is TransferState.PLANNED)]
     new_packs = [pack.transfer for pack in _packs(steps) if pack.transfer.state is TransferState.PLANNED]
     there = _looked(tier, [one.key for one in (*(step.transfer for step in begin), *new_packs)])
+    taken = [key for key, found in there.items() if found is not None]
+    with archive.ledger.read() as tx:
+        ours = tx.are_strays(taken)
     for pack in new_packs:
         if there[pack.key] is not None:
             raise _foreign(archive, pack)
     for step in begin:
         found = there[step.transfer.key]
-        if found is not None and step.transfer.attempts == 0 and not step.anew:
+        if found is not None and step.transfer.attempts == 0 and step.transfer.key not in ours:
             raise _foreign(archive, step.transfer)
         if found is not None:
             transfer.clear(archive, tier, step.transfer.key, found.version_id)
@@ -309,9 +312,9 @@ def _prepare(archive: Archive, steps: Sequence[_Step]) -> None:
         tx.update_uploads([{"of": step.transfer.id, "upload_id": step.upload.upload_id} for step in steps if step.upload.upload_id is not None])
         for dataset_id in {step.transfer.dataset_id for step in begin}:
             its = [s.transfer for s in begin if s.transfer.dataset_id == dataset_id and s.transfer.state is TransferState.PLANNED]
-            tx.change_all("transfer", its, TransferState.COPYING)
+            tx.begin_arrivals(its)
         for pack in new_packs:
-            tx.change("transfer", pack, TransferState.COPYING)
+            tx.begin_arrivals([pack])
 
 
 def _packs(steps: Iterable[_Step]) -> list[Packed]:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from archiver import model
 from archiver.ledger import tables as t
 from archiver.ledger.base import batches
+from archiver.ledger.strays import Strays
 from archiver.ledger.work import Work
 from archiver.model import FileState, ObjectKind, TransferState
 
@@ -28,7 +29,7 @@ _COMING = (
 )
 
 
-class Packs(Work):
+class Packs(Work, Strays):
     """Writing packs down, and what became of them."""
 
     def next_bundle(self, dataset_id: int) -> int:
@@ -91,8 +92,9 @@ class Packs(Work):
         return int(self.connection.execute(select.where(c.dataset_id.in_(dataset_ids), c.state == TransferState.VERIFYING, *_COMING)).scalar() or 0)
 
     def take_pack_apart(self, pack: model.Transfer) -> None:
-        """Its members travel otherwise from now on. Whoever proves it just now will find that it moved."""
+        """Its members travel otherwise from now on. Whoever proves it just now will find that it moved; what was sent of it is a stray."""
         self.hold_still(pack.dataset_id)
+        self.give_up([pack.key] if pack.attempts else [])
         self.connection.execute(sa.delete(t.member).where(t.member.c.bundle_id == pack.object_id))
         if pack.state is TransferState.VERIFYING:
             self.change("transfer", pack, TransferState.FAILED, error="The sender began anew.")

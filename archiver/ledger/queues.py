@@ -29,12 +29,7 @@ def in_turn(select: sa.Select[Any], due: sa.ColumnElement[bool]) -> sa.Select[An
     c = t.transfer.c
     number = sa.func.row_number().over(partition_by=c.user, order_by=(c.priority.desc(), c.next_try_at, c.id))
     place = sa.select(c.id, number.label("number")).where(due, c.user.is_not(None)).subquery("place")
-    running = (
-        sa.select(c.user, sa.func.count().label("number"))
-        .where(c.user.is_not(None), c.state.in_([TransferState.COPYING, TransferState.VERIFYING]))
-        .group_by(c.user)
-        .subquery("running")
-    )
+    running = sa.select(c.user, sa.func.count().label("number")).where(c.user.is_not(None), sa.text(t.BEGUN)).group_by(c.user).subquery("running")
     share = sa.func.coalesce(place.c.number, 0) + sa.func.coalesce(running.c.number, 0)
     joined = select.outerjoin(place, place.c.id == c.id).outerjoin(running, running.c.user == c.user)
     return joined.order_by(sa.case((c.tier == "hot", 0), else_=1), c.priority.desc(), share, c.next_try_at, c.id)
@@ -120,9 +115,14 @@ class Queues(Base):
         What another worker has in hand counts too.
         """
         c = t.transfer.c
-        now = sa.or_(c.state.in_([TransferState.COPYING, TransferState.VERIFYING]), c.id.in_(taken), c.lease_until > self.at)
-        select = sa.select(c.tier, sa.func.count()).where(c.tier.in_(tiers), now, c.state.in_(model.active(model.TRANSFER_CHANGES))).group_by(c.tier)
-        return {row[0]: row[1] for row in self.connection.execute(select)}
+        # Each by an index of its own: together, a database may read all that wait.
+        ids = sa.union(
+            sa.select(c.id).where(sa.text(t.BEGUN)),
+            sa.select(c.id).where(c.id.in_(taken)),
+            sa.select(c.id).where(c.lease_by.is_not(None), c.lease_until > self.at),
+        )
+        select = sa.select(c.tier, sa.func.count()).where(c.id.in_(ids), c.tier.in_(tiers), c.state.in_(model.active(model.TRANSFER_CHANGES)))
+        return {row[0]: row[1] for row in self.connection.execute(select.group_by(c.tier))}
 
     def urge(self, transfer: model.Transfer, priority: int, user: str | None) -> None:
         """Who waits for a transfer has changed, or how urgently."""

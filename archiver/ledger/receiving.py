@@ -126,7 +126,7 @@ class Receiving(Packs):
     def forget_arrivals(self, dataset_id: int, file_ids: Collection[int] | None = None) -> list[str]:
         """Files (these, or all) that were to come from outside, and of which not all was sent, are no part of the dataset any more.
 
-        Returns their keys.
+        Returns the keys at which something of theirs may stand.
         """
         self.hold_still(dataset_id)
         unsent = (TransferState.PLANNED, TransferState.COPYING, TransferState.FAILED, TransferState.QUARANTINED)
@@ -147,7 +147,9 @@ class Receiving(Packs):
             self.connection.execute(sa.delete(t.transfer).where(t.transfer.c.object_id.in_(part)))
             self.connection.execute(sa.delete(t.file).where(t.file.c.object_id.in_(part)))
             self.connection.execute(sa.delete(t.object_).where(t.object_.c.id.in_(part)))
-        return list(dict.fromkeys(one.transfer.key for one in gone if one.transfer is not None))
+        keys = [under.key for one in gone if (under := one.transfer) is not None and under.attempts]
+        self.give_up(keys)
+        return keys
 
     def closings(self) -> int:
         """How many open datasets shall close."""

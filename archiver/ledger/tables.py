@@ -370,6 +370,10 @@ recall = sa.Table(
 )
 
 _ENDED = "state NOT IN ('proven', 'cancelled')"
+WAITING = "source_uri IS NULL AND state IN ('planned', 'failed')"
+"""Transfers between tiers that nobody has begun: there can be millions of them."""
+BEGUN = "state IN ('copying', 'verifying')"
+_RECALLED = "recall_id IS NOT NULL"
 transfer = sa.Table(
     "transfer",
     metadata,
@@ -395,6 +399,9 @@ transfer = sa.Table(
     _time("lease_until", nullable=True),
     sa.Index("ix_transfer_lease", "lease_by", sqlite_where=sa.text(_LEASED), postgresql_where=sa.text(_LEASED)),
     sa.Index("uq_transfer_live", "object_id", "tier", unique=True, sqlite_where=sa.text(_ENDED), postgresql_where=sa.text(_ENDED)),
+    sa.Index("ix_transfer_turn", "tier", "user", "priority", "next_try_at", "id", sqlite_where=sa.text(WAITING), postgresql_where=sa.text(WAITING)),
+    sa.Index("ix_transfer_begun", "user", sqlite_where=sa.text(BEGUN), postgresql_where=sa.text(BEGUN)),
+    sa.Index("ix_transfer_recall", "recall_id", sqlite_where=sa.text(_RECALLED), postgresql_where=sa.text(_RECALLED)),
     sa.Index(None, "state", "next_try_at"),
     sa.Index(None, "dataset_id", "state"),
 )
@@ -533,6 +540,9 @@ location = sa.Table(
     _text("version_id", nullable=True),
     sa.Index(None, "dirty_at"),
 )
+
+# Keys in hot that were given up while their senders might send to them still: what comes to stand there is ended.
+stray = sa.Table("stray", metadata, sa.Column("key", Text, primary_key=True), _time("since"), _time("due_at"), sa.Index(None, "due_at"))
 
 leftover = sa.Table(
     "leftover",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,8 @@ from archiver.ledger import tables as t
 from archiver.ledger.base import Moved
 from archiver.ledger.queues import Queues, in_turn
 from archiver.model import DropState, RecallState, RestoreState, TransferState
+
+_BEGUN = (TransferState.COPYING, TransferState.VERIFYING)
 
 
 class Work(Queues):
@@ -98,14 +100,17 @@ class Work(Queues):
         )
         self.look(transfer.dataset_id)
 
+    def begin_arrivals(self, transfers: Sequence[model.Transfer]) -> None:
+        """From now on something of these arrivals of one dataset may stand at their keys. Before, whatever stands there is not ours."""
+        self.change_all("transfer", transfers, TransferState.COPYING, attempts=t.transfer.c.attempts + 1)
+
     def restart_arrival(self, transfer: model.Transfer, source_uri: str) -> None:
         """An arrival that was cut short begins anew: its file may be another by now, so what was sent does not count."""
         if transfer.state is TransferState.VERIFYING:
             self.change("transfer", transfer, TransferState.FAILED, error="The sender began anew.")
             transfer = self.transfer(transfer.id)
         if transfer.state in {TransferState.FAILED, TransferState.QUARANTINED}:
-            # What was left at the key is ours, unless it was given up: then nothing of ours stands there.
-            attempts = 0 if transfer.state is TransferState.QUARANTINED else max(transfer.attempts, 1)
+            attempts = 0 if transfer.state is TransferState.QUARANTINED else transfer.attempts  # given up: nothing of ours stands at its key
             self.change("transfer", transfer, TransferState.PLANNED, next_try_at=self.at, attempts=attempts, faults=0)
         self.connection.execute(sa.update(t.transfer).where(t.transfer.c.id == transfer.id).values(source_uri=source_uri, version_id=None))
 
@@ -125,37 +130,79 @@ class Work(Queues):
         `without`: those that have been begun. `caps`: how many may be made at once, by tier. `free`: only those, and their rows are locked.
         """
         c = t.transfer.c
-        due = sa.and_(
-            c.state.in_([TransferState.PLANNED, TransferState.COPYING, TransferState.VERIFYING, TransferState.FAILED]), c.next_try_at <= self.at
-        )
-        recalled = sa.and_(
-            c.state == TransferState.RECALLING,
-            c.recall_id.in_(sa.select(t.recall.c.id).where(t.recall.c.state.in_([RecallState.READABLE, RecallState.LAPSED]))),
-        )
-        arrived = sa.and_(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True), c.state == TransferState.VERIFYING, c.next_try_at <= self.at)
-        ready = arrived if sent else sa.and_(c.source_uri.is_(None), sa.or_(due, recalled))
-        if without:
-            ready = sa.and_(ready, c.id.not_in(without))
-        if free is not None:
-            ready = sa.and_(ready, free)
-        room = {}
+        more = [*([c.id.not_in(without)] if without else []), *([free] if free is not None else [])]
+        room: dict[str, int] = {}
         if caps:
             taken = self.in_hand(caps, without)
             room = {tier: cap - taken.get(tier, 0) for tier, cap in caps.items()}
             # What was cut short counts as being made already: it goes on.
             full = [tier for tier, left in room.items() if left <= 0]
-            ready = sa.and_(ready, sa.or_(c.tier.not_in(full), c.state.in_([TransferState.COPYING, TransferState.VERIFYING])))
+            more.append(sa.or_(c.tier.not_in(full), c.state.in_(_BEGUN)))
+        arrived = sa.and_(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True), c.state == TransferState.VERIFYING, c.next_try_at <= self.at)
+        between = [] if sent else self._next(limit, more, lock=free is not None)
+        ready = sa.and_(arrived, *more) if sent else sa.and_(c.id.in_(between), self._between(), *more)
         found = []
         select = in_turn(sa.select(t.transfer).where(ready), ready).limit(limit)
         if free is not None:
             select = select.with_for_update(skip_locked=True, of=t.transfer, key_share=True)
         for one in self._all(model.Transfer, select):
-            if one.tier in room and one.state not in {TransferState.COPYING, TransferState.VERIFYING}:
+            if one.tier in room and one.state not in _BEGUN:
                 room[one.tier] -= 1
                 if room[one.tier] < 0:
                     continue
             found.append(one)
         return found
+
+    def _between(self) -> sa.ColumnElement[bool]:
+        """Whether a transfer between tiers can be advanced now."""
+        c = t.transfer.c
+        due = sa.and_(c.state.in_([TransferState.PLANNED, *_BEGUN, TransferState.FAILED]), c.next_try_at <= self.at)
+        return sa.and_(c.source_uri.is_(None), sa.or_(due, self._recalled()))
+
+    def _recalled(self) -> sa.ColumnElement[bool]:
+        readable = sa.select(t.recall.c.id).where(t.recall.c.state.in_([RecallState.READABLE, RecallState.LAPSED]))
+        return sa.and_(t.transfer.c.state == TransferState.RECALLING, t.transfer.c.recall_id.in_(readable))
+
+    def _next(self, limit: int, more: Sequence[sa.ColumnElement[bool]], *, lock: bool) -> set[int]:
+        """The numbers of transfers between tiers that can be next: of those that wait `limit` for each tier and user, found along an index.
+
+        However many wait, so few are read. What a user waits for comes into one tier, hot: so each one's place in their queue is told right.
+        """
+        c = t.transfer.c
+        place = sa.func.row_number().over(partition_by=(c.tier, c.user), order_by=(c.priority.desc(), c.next_try_at, c.id)).label("place")
+        found: set[int] = set()
+        for others in (sa.and_(sa.text(t.BEGUN), c.next_try_at <= self.at), self._recalled()):
+            numbered = sa.select(c.id, place).where(c.source_uri.is_(None), others, *more).subquery()
+            found.update(self.connection.execute(sa.select(numbered.c.id).where(numbered.c.place <= limit)).scalars())
+        for here in self._waiting():
+            room = limit
+            for priority in self._steps(c.priority, here, down=True):
+                first = sa.select(c.id).where(here, c.priority == priority, c.next_try_at <= self.at, *more)
+                first = first.order_by(c.user, c.next_try_at, c.id).limit(room)
+                ids = list(self.connection.execute(first.with_for_update(skip_locked=True, key_share=True) if lock else first).scalars())
+                found.update(ids)
+                room -= len(ids)
+                if not room:
+                    break
+        return found
+
+    def _waiting(self) -> Iterator[sa.ColumnElement[bool]]:
+        """What tells the transfers that wait for each tier and user apart; found by steps along an index, whatever their number."""
+        c, waits = t.transfer.c, sa.text(t.WAITING)
+        for tier in self._steps(c.tier, waits):
+            here = sa.and_(waits, c.tier == tier)
+            if self.connection.execute(sa.select(c.id).where(here, c.user.is_(None)).limit(1)).first() is not None:
+                yield sa.and_(here, c.user.is_(None))
+            for user in self._steps(c.user, here):
+                yield sa.and_(here, c.user == user)
+
+    def _steps(self, column: sa.Column[Any], where: sa.ColumnElement[bool] | sa.TextClause, *, down: bool = False) -> Iterator[Any]:
+        """The values of a column in order (`down`: the greatest first), each found by one step along an index."""
+        step = sa.select(sa.func.max(column) if down else sa.func.min(column)).where(where)
+        found = self.connection.execute(step).scalar()
+        while found is not None:
+            yield found
+            found = self.connection.execute(step.where(column < found if down else column > found)).scalar()
 
     def finish_transfer(self, transfer: model.Transfer, storage_class: str, version_id: str, proof: model.Proof) -> None:
         """The copy is proven: it becomes true, and a file that was arriving becomes received, in one step."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from fixtures.archive import START
 from fixtures.crash import KILLED, assert_sound, driver
 from fixtures.door import Door
+from fixtures.soundness import calm, wrong
+
+from archiver import strays
 
 MIB = 2**20
 SETTINGS = f"[reception]\nparts_above_bytes = {5 * MIB}\n"
@@ -29,6 +33,22 @@ SENDING = (
     "dataset.closing",
 )
 PROVING = ("s3.get_object", "transfer.proven", "s3.put_object", "dataset.closed", "transfer.planned", "transfer.copying", "transfer.verifying")
+
+PACKING = ("dataset.open", "transfer.planned", "s3.head_object", "transfer.copying", "transfer.verifying", "dataset.closing")
+UNPACKING = (
+    "s3.get_object",
+    "transfer.proven",
+    "transfer.planned",
+    "transfer.copying",
+    "s3.put_object",
+    "transfer.verifying",
+    "s3.copy_object",
+    "dataset.closed",
+    "drop.planned",
+    "drop.checked",
+    "s3.delete_objects",
+    "drop.dropped",
+)
 
 ANNOUNCING = (
     "snapshot.sending",
@@ -85,6 +105,47 @@ def test_killed_at_every_point_of_reception(doors):
     assert left == set(), f"NEVE_SEED={seed}: not reached"
 
 
+def received_in_packs(door: Door, seed: int, most: int, proving: Sequence[str] = UNPACKING) -> set[str]:
+    """As `received`, with small files sent together. The sender's first try has one file that is another by the next: its pack is taken apart."""
+    bench, chance = door.bench, random.Random(seed)
+    sys.stdout.write(f"NEVE_SEED={seed}\n")
+    files = {f"scan/{number:03}.dat": chance.randbytes(chance.randrange(0, 3000)) for number in range(40)} | {"large": chance.randbytes(MIB)}
+    hit = set()
+    at = START + timedelta(hours=1)
+    with driver(bench, "httpx") as other:
+
+        def killed_at(do: str, *points: str) -> None:
+            for point in chance.sample(points, len(points)) if most > 1 else points:
+                if other.order(do, at, kill=[point, chance.randint(1, most)], folder=str(folder), packs=True) == KILLED:
+                    hit.add(f"{do} {point}")
+
+        folder = bench.write("run1", {**files, "scan/007.dat": b"as it was before"})
+        if most == 1:  # then it surely does not come to its end
+            killed_at("send", *PACKING[:-1])
+        bench.write("run1", files)
+        killed_at("send", *PACKING[1:])
+        assert other.order("send", at, folder=str(folder), packs=True) == 0
+        killed_at("work", *proving)
+        assert other.order("work", at) == 0
+        assert other.order("send", at, folder=str(folder), packs=True) == 0, "all of it is there: nothing is to be done"
+    bench.now = at
+    calm(bench)
+    strays.run(bench.archive)
+    assert wrong(bench, {"run1": files}, {"run1": {"hot", "archive", "deep"}}) == {"run1": []}
+    return hit
+
+
+def test_killed_at_every_point_of_packs(doors):
+    seed = int(os.environ.get("NEVE_SEED", random.randrange(10**6)))
+    left = {f"send {point}" for point in PACKING} | {f"work {point}" for point in UNPACKING}
+    for again, first in enumerate(("s3.get_object", "s3.copy_object", "dataset.closed")):
+        points = UNPACKING[UNPACKING.index(first) :]
+        left -= received_in_packs(doors(archive={"bundles": True}, deep={"bundles": True}), seed + again, 1, points)
+        if not left:
+            break
+    assert left == set(), f"NEVE_SEED={seed}: not reached"
+
+
 @pytest.mark.parametrize(("announcing", "showing", "ending"), [(ANNOUNCING, SHOWING, ENDING), ((), (), BECOMING)], ids=["shown", "file"])
 def test_killed_at_every_point_of_a_snapshot(doors, announcing, showing, ending):
     """What is shown is whole whenever it is looked at; at the end the file that came is there without its snapshot, the other's became a file."""
@@ -121,6 +182,17 @@ def test_killed_at_every_point_of_a_snapshot(doors, announcing, showing, ending)
     assert {*announcing, *showing, *ending} - hit == set(), "not reached"
     bench.now = at
     assert_sound(bench, {**final, "large.snapshot.dat": grown["large.dat"][: 6 * MIB]}, {"hot", "archive", "deep"})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_random_with_packs(doors, seed: int):
+    hit: set[str] = set()
+    for again in range(6):
+        hit |= received_in_packs(doors(archive={"bundles": True}, deep={"bundles": True}), 10 * seed + again, 4)
+        if len(hit) >= 10:
+            break
+    assert len(hit) >= 10
 
 
 @pytest.mark.long

@@ -417,7 +417,7 @@ def test_a_ledger_of_the_first_revision_is_chained_by_the_upgrade(url: str, tmp_
             for seq in range(1, 601 if number == 2 else 4):
                 said = {"dataset_id": number, "seq": seq, "at": stamp, "actor": "é", "kind": "k", "detail": {"b": seq, "a": "\u00e9"}}
                 connection.execute(insert["event"].values(**said))
-    with pytest.raises(LedgerUnavailable, match=r"of revision 0001, this program needs 0010\. Run `archiver ledger upgrade`"):
+    with pytest.raises(LedgerUnavailable, match=r"of revision 0001, this program needs 0011\. Run `archiver ledger upgrade`"):
         ledger.check_revision()
     ledger.upgrade()
     ledger.check_revision()

@@ -13,7 +13,7 @@ from fixtures.archive import lose_the_ledger
 from fixtures.door import Door
 from fixtures.packed import sha
 
-from archiver import closing, erasure, names, packing, rebuild, worker
+from archiver import closing, erasure, names, packing, rebuild, strays, upload, worker
 from archiver.check import check
 from archiver.model import ObjectKind
 from archiver.worker import Worker
@@ -312,6 +312,44 @@ def test_an_erased_file_leaves_the_pack_that_it_came_in(door: Door):
             (copy,) = [c for c in tx.copies(dataset, tier) if c.key.endswith("NEVE-BUNDLE-00002.tar")]
         assert secret not in b"".join(bench.archive.tiers[tier].read(copy.key, copy.version_id))
     assert check(bench.archive) == []
+
+
+def test_what_stands_at_a_packs_own_key_and_is_not_ours_is_left_alone(door: Door):
+    """Another pack, of another number, takes its place."""
+    client, files, hot = door.client(), many(20), door.bench.archive.tiers["hot"]
+    dataset = opened(client)
+    with door.bench.archive.ledger.read() as tx:
+        key = f"{tx.dataset(dataset).prefix}/NEVE-BUNDLE-00001.tar"
+    version = hot.begin_put(key, b"somebody else's", "STANDARD")()
+    with pytest.raises(AssertionError, match="foreign-object"):
+        packed.asked(client, dataset, files)
+    (pack,) = packed.sent(client, dataset, files)
+    assert len(pack["members"]) == 20
+    door.settle()
+    strays.run(door.bench.archive)
+    assert b"".join(hot.read(key, version)) == b"somebody else's"
+    assert client.get(f"datasets/{dataset}/uploads").json()["received"] == 20
+
+
+def test_a_pack_that_was_taken_apart_is_cleared_whoever_ended_meanwhile(door: Door, monkeypatch: pytest.MonkeyPatch):
+    """And a pack of forgotten files too, whenever it comes."""
+    client, files, hot = door.client(), many(20), door.bench.archive.tiers["hot"]
+    dataset = opened(client)
+    (pack,) = packed.asked(client, dataset, files)["packs"]
+    packed.put(pack, packed.tar(pack, files))
+    monkeypatch.setattr(upload, "_clear", lambda *_: None)  # as if the process had ended there
+    changed = {**files, b"scan/00003.dat": b"otherwise"}
+    (second,) = packed.asked(client, dataset, changed)["packs"]
+    with door.bench.archive.ledger.read() as tx:
+        prefix = tx.dataset(dataset).prefix
+    assert door.bench.keys("hot") == [f"{prefix}/NEVE-BUNDLE-00001.tar"]
+    strays.run(door.bench.archive)
+    assert door.bench.keys("hot") == []
+    assert client.delete(f"datasets/{dataset}/uploads/{second['members'][0]['file_id']}").status_code == 204
+    packed.put(second, packed.tar(second, changed))
+    strays.run(door.bench.archive)
+    assert hot.head(f"{prefix}/NEVE-BUNDLE-00002.tar") is None
+    assert check(door.bench.archive) == []
 
 
 def test_what_stands_at_a_files_own_path_and_is_not_ours_is_left_alone(door: Door):

@@ -306,8 +306,8 @@ def test_a_wrong_revision_refuses_to_start_and_names_the_command(pg_bench: Bench
     for command in (["worker", "--once"], ["serve"], ["status"], ["ledger", "check"]):
         answer = CliRunner().invoke(cli, ["--config", str(pg_bench.settings_file), *command])
         assert isinstance(answer.exception, LedgerUnavailable)
-        assert "is of revision 0001, this program needs 0010. Run `archiver ledger upgrade`." in str(answer.exception)
+        assert "is of revision 0001, this program needs 0011. Run `archiver ledger upgrade`." in str(answer.exception)
     with pg_bench.archive.ledger.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0010'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0011'")
     answer = CliRunner().invoke(cli, ["--config", str(pg_bench.settings_file), "ledger", "check"])
     assert (answer.exit_code, answer.output) == (0, "Every invariant holds.\n")

@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,9 @@ import pytest
 import sqlalchemy as sa
 from fixtures.door import Door
 
-from archiver import batch, closing, erasure, formats, names, upload, worker
+from archiver import app, batch, closing, erasure, formats, names, strays, upload, worker
 from archiver.check import check
+from archiver.errors import PublicError, StoreUnavailable
 from archiver.ledger import Transaction
 from archiver.model import DatasetState
 from archiver.policy import View
@@ -398,7 +400,7 @@ def test_a_store_that_is_away_while_it_is_proven_is_waited_for(door: Door):
     door.settle()
     with there.ledger.read() as tx:
         (waiting,) = tx.transfers(dataset)
-    assert (waiting.state, waiting.faults, waiting.attempts) == ("verifying", 0, 1)
+    assert (waiting.state, waiting.faults, waiting.attempts) == ("verifying", 0, 2)  # it was begun once, and its proof tried once
     assert client.get(f"datasets/{dataset}/uploads").json()["verifying"] == 1
     door.bench.archive = there
     door.bench.turn(minutes=1)
@@ -526,6 +528,86 @@ def test_a_fault_of_ours_with_one_file_costs_its_metadata_only(door: Door, monke
     assert state_of(door, dataset)[0] is DatasetState.CLOSED
     assert metadata_of(door, dataset) == {"bad.csv": "failed", "good.csv": "ok"}
     assert "a fault of ours" in caplog.text
+
+
+def foreign_at(door: Door, dataset: int, path: str) -> tuple[str, str]:
+    """Put an object there that is not ours: (key, version)."""
+    with door.bench.archive.ledger.read() as tx:
+        key = f"{tx.dataset(dataset).prefix}/{path}"
+    return key, door.bench.archive.tiers["hot"].begin_put(key, b"somebody else's", "STANDARD")()
+
+
+def test_what_is_not_ours_is_left_alone_however_often_its_place_is_asked_for(door: Door):
+    client, hot = door.client(), door.bench.archive.tiers["hot"]
+    dataset = opened(client)
+    key, version = foreign_at(door, dataset, "f")
+    for mark in ("m", "m", "another", "m"):
+        wanted = {"files": [{"path": "f", "size_bytes": 1, "mark": mark}]}
+        answer = client.post(f"datasets/{dataset}/uploads", json=wanted)
+        assert (answer.status_code, answer.json()["code"]) == (409, "foreign-object"), answer.text
+        door.bench.turn(hours=1)
+        door.settle()
+    (waiting,) = client.get(f"datasets/{dataset}/uploads").json()["items"]
+    assert "holds an object that the ledger does not know" in waiting["error"]
+    assert client.delete(f"datasets/{dataset}/uploads/{waiting['file_id']}").status_code == 204
+    strays.run(door.bench.archive)
+    assert b"".join(hot.read(key, version)) == b"somebody else's"
+    hot.delete_version(key, version)
+    sent(client, dataset, "f", b"1")
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    assert state_of(door, dataset)[0] is DatasetState.CLOSED
+    assert check(door.bench.archive) == []
+
+
+@pytest.mark.parametrize("how", ["api", "ingest"])
+def test_what_came_to_stand_there_while_the_store_was_away_is_not_ours(door: Door, monkeypatch: pytest.MonkeyPatch, how: str):
+    """That a try failed before it began does not make it ours."""
+    client, hot = door.client(), door.bench.archive.tiers["hot"]
+    folder = door.bench.write("run1", {"f": b"1"})
+
+    def ask() -> int | list[Any]:
+        if how == "api":
+            return client.post(f"datasets/{dataset}/uploads", json={"files": [{"path": "f", "size_bytes": 1, "mark": "m"}]}).status_code
+        return app.ingest(door.bench.archive, "snow", "saxs", "run1", [folder])[0]
+
+    dataset = opened(client) if how == "api" else 1
+    with monkeypatch.context() as patched:
+        for name in ("head", "begin_look"):
+            patched.setattr(Tier, name, lambda *_: (_ for _ in ()).throw(StoreUnavailable("It is away.", "Wait.")))
+        with suppress(PublicError):
+            ask()
+    key, version = foreign_at(door, dataset, "f")
+    for _ in range(3):
+        door.bench.turn(hours=1)
+        with suppress(PublicError):
+            ask()
+        assert b"".join(hot.read(key, version)) == b"somebody else's"
+
+
+def test_what_comes_late_to_a_key_that_was_given_up_is_ended(door: Door):
+    """A presigned request can be made as long as it is valid, whatever its file has become."""
+    client, hot = door.client(), door.bench.archive.tiers["hot"]
+    dataset = opened(client)
+    (item, kept) = begun(client, dataset, f=b"one", kept=b"two")
+    for one in (item, kept):
+        assert client.delete(f"datasets/{dataset}/uploads/{one['file_id']}").status_code == 204
+    strays.run(door.bench.archive)  # nothing is there yet
+    assert put(item["put"], b"one").status_code == 200
+    assert put(kept["put"], b"two").status_code == 200
+    again = sent(client, dataset, "kept", b"two!")
+    door.settle()
+    door.bench.turn(minutes=30)
+    strays.run(door.bench.archive)
+    assert set(door.bench.keys("hot")) == {f"snow/saxs/2026/03/run1/{name}" for name in ("f", "kept")}, "it can still come"
+    door.bench.turn(minutes=40)
+    strays.run(door.bench.archive)
+    assert door.bench.keys("hot") == ["snow/saxs/2026/03/run1/kept"]
+    with door.bench.archive.ledger.read() as tx:
+        assert tx.connection.execute(sa.text("SELECT count(*) FROM stray")).scalar() == 0
+    assert told(client, dataset, again["file_id"], b"two!") == "received"
+    assert hot.head("snow/saxs/2026/03/run1/f") is None
+    assert check(door.bench.archive) == []
 
 
 def test_what_is_sent_is_proven_and_looked_into_while_every_hand_copies(doors, monkeypatch: pytest.MonkeyPatch):

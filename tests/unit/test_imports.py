@@ -27,7 +27,7 @@ LAYERS = [
         *("reception", "transfer", "restore", "recall", "drop", "credentials", "hold", "notices"),
         *("erasure", "fixity", "drill", "inventory", "anchors", "uploads", "rereading", "download"),
     ],
-    ["batch", "upload", "closing", "snapshots", "showing", "quotes", "describe", "check", "doctor", "plan", "rebuild", "capacity"],
+    ["batch", "upload", "closing", "snapshots", "showing", "strays", "quotes", "describe", "check", "doctor", "plan", "rebuild", "capacity"],
     ["chores", "simulation", "receipt"],
     ["worker", "reaper", "auth"],
     ["api"],
