@@ -200,6 +200,10 @@ def bring(archive: Archive, obj: Object, tier: Tier, origin: Copy, offset: int |
         if head is None:
             raise
         if origin.tier == tier.name:  # it was sent with others, so that nobody has looked yet whether its own key is free
+            if head.size_bytes == 0 < obj.size_bytes:
+                # What SeaweedFS (4.48) keeps of a PUT whose sender died after its headers. It holds nothing, whosever it is.
+                clear(archive, tier, obj.key, head.version_id)
+                raise
             found = tier.digest(obj.key, head.version_id, head.size_bytes)
             if found.sha256 != obj.sha256:
                 raise ForeignObject(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import secrets
+import socket
 import tarfile
+import time
 from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from fixtures import packed
@@ -312,6 +316,34 @@ def test_an_erased_file_leaves_the_pack_that_it_came_in(door: Door):
             (copy,) = [c for c in tx.copies(dataset, tier) if c.key.endswith("NEVE-BUNDLE-00002.tar")]
         assert secret not in b"".join(bench.archive.tiers[tier].read(copy.key, copy.version_id))
     assert check(bench.archive) == []
+
+
+def test_what_is_left_of_a_lay_out_whose_process_died_gives_way(door: Door):
+    """SeaweedFS keeps an empty object of a PUT of which only the headers came."""
+    client, files, hot = door.client(), {**many(20), b"scan/empty": b""}, door.bench.archive.tiers["hot"]
+    dataset = opened(client)
+    with door.bench.archive.ledger.read() as tx:
+        prefix = tx.dataset(dataset).prefix
+    for name in ("scan/00005.dat", "scan/empty"):
+        request = hot.signed_put(f"{prefix}/{name}", 3000, "STANDARD", timedelta(hours=1))
+        where = urlsplit(request.url)
+        with socket.create_connection((where.hostname, where.port)) as connection:  # type: ignore[arg-type]
+            headers = "".join(f"{key}: {value}\r\n" for key, value in {**request.headers, "Host": where.netloc, "Content-Length": "3000"}.items())
+            connection.sendall(f"PUT {where.path}?{where.query} HTTP/1.1\r\n{headers}\r\n".encode())
+    deadline = time.monotonic() + 20
+    while door.bench.keys("hot") != [f"{prefix}/scan/00005.dat", f"{prefix}/scan/empty"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    packed.sent(client, dataset, files)
+    client.post(f"datasets/{dataset}/close")
+    door.settle()
+    door.bench.turn(minutes=1)
+    door.settle()
+    with door.bench.archive.ledger.read() as tx:
+        found = tx.dataset(dataset)
+    for path, content in files.items():
+        assert door.bench.read(found, names.text(path)) == content
+    assert check(door.bench.archive) == []
 
 
 def test_what_stands_at_a_packs_own_key_and_is_not_ours_is_left_alone(door: Door):
