@@ -29,6 +29,7 @@ def run(archive: Archive) -> None:
 
 
 def _look_at(archive: Archive, key: str, since: datetime) -> None:
+    """While its key is used again, what stands there is that arrival's business."""
     tier = archive.tiers[policy.HOT]
     over = since + archive.settings.reception.upload_valid
     there = tier.begin_look(key)()
@@ -39,7 +40,7 @@ def _look_at(archive: Archive, key: str, since: datetime) -> None:
         if there is not None:  # what came since is another version, and is looked at then
             transfer.clear(archive, tier, key, there.version_id)
     with archive.ledger.begin() as tx:
-        if used or tx.at > over:
+        if tx.at > over:
             tx.end_stray(key)
         else:
             tx.look_at_stray_again(key, over + EVERY)

@@ -95,13 +95,12 @@ class Work(Queues):
 
     def try_again(self, transfer: model.Transfer) -> None:
         """A transfer that was given up begins anew: a person wants it so."""
-        self.change(
-            "transfer", transfer, TransferState.PLANNED, attempts=0, faults=0, next_try_at=self.at, error=None, recall_id=None, version_id=None
-        )
+        anew = {"attempts": 0} if transfer.source_uri is None else {}  # what an arrival has sent stays its own
+        self.change("transfer", transfer, TransferState.PLANNED, faults=0, next_try_at=self.at, error=None, recall_id=None, version_id=None, **anew)
         self.look(transfer.dataset_id)
 
     def begin_arrivals(self, transfers: Sequence[model.Transfer]) -> None:
-        """From now on something of these arrivals of one dataset may stand at their keys. Before, whatever stands there is not ours."""
+        """From now on something of these arrivals of one dataset may stand at their keys: attempts tell so. Before, what stands there is not ours."""
         self.change_all("transfer", transfers, TransferState.COPYING, attempts=t.transfer.c.attempts + 1)
 
     def restart_arrival(self, transfer: model.Transfer, source_uri: str) -> None:
@@ -110,8 +109,7 @@ class Work(Queues):
             self.change("transfer", transfer, TransferState.FAILED, error="The sender began anew.")
             transfer = self.transfer(transfer.id)
         if transfer.state in {TransferState.FAILED, TransferState.QUARANTINED}:
-            attempts = 0 if transfer.state is TransferState.QUARANTINED else transfer.attempts  # given up: nothing of ours stands at its key
-            self.change("transfer", transfer, TransferState.PLANNED, next_try_at=self.at, attempts=attempts, faults=0)
+            self.change("transfer", transfer, TransferState.PLANNED, next_try_at=self.at, faults=0)
         self.connection.execute(sa.update(t.transfer).where(t.transfer.c.id == transfer.id).values(source_uri=source_uri, version_id=None))
 
     def transfers_due(

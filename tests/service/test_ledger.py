@@ -470,6 +470,40 @@ def test_a_project_of_the_revision_before_its_facts_keeps_what_it_has(url: str, 
     ledger.dispose()
 
 
+def test_arrivals_of_the_revision_before_tell_whether_they_have_begun(url: str, tmp_path: Path):
+    """Attempts were counted when one failed, also before it began; what was given up had found its place taken, or was cleared."""
+    (tmp_path / "home").mkdir()
+    ledger = Ledger(url, lambda: NOW)
+    states = ["planned", "copying", "verifying", "failed", "quarantined", "proven"]
+    at = NOW.replace(tzinfo=None)
+    with ledger.engine.begin() as connection:
+        migrations.upgrade(connection, "0010")
+        before = sa.MetaData()
+        before.reflect(connection)
+        made = {
+            "project": [{"name": "snow", "title": "Snow", "created_at": at}],
+            "instrument": [{"name": "saxs", "title": "SAXS", "created_at": at}],
+            "dataset": [{"project": "snow", "instrument": "saxs", "name": "run1", "state": "open", "prefix": "p", "received_at": at, "metadata": {}}],
+            "object": [{"dataset_id": 1, "kind": "file", "key": f"p/{state}", "size_bytes": 1} for state in states],
+            "transfer": [
+                {"object_id": number, "dataset_id": 1, "tier": "hot", "key": f"p/{state}", "source_uri": source, "state": state, "attempts": tried}
+                | {"next_try_at": at, "created_at": at, "updated_at": at}
+                for number, state in enumerate(states, 1)
+                for source, tried in [("upload:instrument/saxs", int(state == "quarantined"))]
+            ],
+        }
+        for name, rows in made.items():
+            table = before.tables[name]
+            for row in rows:
+                needed = {c.name: 0 for c in table.c if not c.nullable and c.server_default is None and not c.primary_key and c.name not in row}
+                connection.execute(sa.insert(table).values(**needed, **row))
+    ledger.upgrade()
+    with ledger.read() as tx:
+        found = {one.state.value: one.attempts for one in tx._all(Transfer, sa.select(t.transfer))}
+    assert found == {"planned": 0, "copying": 1, "verifying": 1, "failed": 1, "quarantined": 0, "proven": 0}
+    ledger.dispose()
+
+
 def planned(ledger: Ledger, ask) -> str:
     """How the database carries out the last query of `ask`."""
     said: list[tuple[str, object]] = []

@@ -27,8 +27,9 @@ def upgrade() -> None:
         sa.Column("due_at", sa.DateTime(), nullable=False),
     )
     op.create_index("ix_stray_due_at", "stray", ["due_at"])
-    # An arrival's attempts are counted as it begins: of those that have begun, something may stand at their keys.
+    # An arrival's attempts are counted as it begins: of those that have begun, something may stand at their keys; of those given up, nothing.
     op.execute("UPDATE transfer SET attempts = 1 WHERE attempts = 0 AND source_uri IS NOT NULL AND state IN ('copying', 'verifying', 'failed')")
+    op.execute("UPDATE transfer SET attempts = 0 WHERE source_uri IS NOT NULL AND state = 'quarantined'")
 
 
 def downgrade() -> None:
