@@ -178,6 +178,8 @@ def _transfer(step: Transfer, seen: View, settings: Settings, now: datetime, nam
             yield f"{what} copies from nowhere"
     if step.source_uri is not None and seen.dataset.state is not DatasetState.OPEN and step.state is not TransferState.QUARANTINED:
         yield f"{what} is an arrival in a dataset that is {seen.dataset.state}: nobody will send it"
+    if step.source_uri is not None and step.state in {TransferState.COPYING, TransferState.VERIFYING} and not step.attempts:
+        yield f"{what} has begun, and counts no attempt: what it has sent would be taken for somebody else's"
     if step.state is not TransferState.QUARANTINED and step.next_try_at > now + _LONGEST_WAIT:
         yield f"{what} is not tried before {step.next_try_at:%Y-%m-%d}"
     if any(c.object_id == step.object_id and c.tier == step.tier for c in seen.copies) and not any(

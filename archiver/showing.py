@@ -179,7 +179,7 @@ def _promote(tx: Transaction, snapshot: Snapshot) -> None:
     (transfer_id,) = tx.plan_transfers([(obj, policy.HOT, None, None)], f"{UPLOAD_URI}{SNAPSHOT_MARK}")
     tx.add_uploads([Upload(transfer_id, snapshot.dataset_id, snapshot.shown_raw, SNAPSHOT_MARK, None, snapshot.sha256, tx.at)])
     tx.update_object(obj.id, sha256=snapshot.sha256)
-    tx.change("transfer", tx.transfer(transfer_id), TransferState.COPYING)
+    tx.begin_arrivals([tx.transfer(transfer_id)])
     tx.change("transfer", tx.transfer(transfer_id), TransferState.VERIFYING, version_id=snapshot.version_id)
     tx.forget_snapshot(snapshot, "promoted", "the dataset closes, and the file itself was not received")
 

@@ -92,6 +92,10 @@ def test_every_broken_invariant_is_named(bench_on: Any):  # noqa: PLR0915  # one
         ({"state": "verifying"}, "has nothing to verify"),
         ({"state": "copying", "source_copy_id": None}, "copies from nowhere"),
         ({"source_uri": "file:///a"}, "is an arrival in a dataset that is closed: nobody will send it"),
+        (
+            {"state": "copying", "source_uri": "file:///a"},
+            "has begun, and counts no attempt: what it has sent would be taken for somebody else's",
+        ),
         ({"next_try_at": FAR}, "is not tried before 2031-02-28"),
     ):
         with changed(bench, *gone, transfer(**values)) as found:
