@@ -143,6 +143,8 @@ def _register_one(tx: Transaction, dataset: Dataset, source: Source, said: conte
         file_id = tx.add_file(dataset.id, names.text(path_raw), path_raw, source.size_bytes, object_id, source.mtime)
     else:  # an arrival that was cut short: it goes on with what the file is now
         file_id, object_id = file.id, file.object_id
+        for pack in tx.packs_with([object_id]).values():  # it was being sent with others, which are asked for anew
+            tx.take_pack_apart(pack)
         tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
     tx.update_file(file_id, size_bytes=source.size_bytes, mtime=source.mtime, **said.columns)
     return Arrival(source, dataset.id, names.text(path_raw), path_raw, _arrival_transfer(tx, object_id, source.path))

@@ -14,20 +14,23 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from fixtures import packed
 from fixtures.archive import Bench
 from fixtures.soundness import calm, wrong
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from archiver import app, hold, reception, restore
+from archiver import app, hold, reception, restore, strays, upload
 from archiver.config import load
 from archiver.errors import Conflict
+from archiver.keys import Sender
 from archiver.model import DatasetState
 from archiver.reaper import Reaper
 from archiver.storage import Tier
 from archiver.worker import Worker
 
+SENDER = Sender("instrument/saxs", "saxs", ("snow",))
 YOUNG, FIRST = timedelta(days=60), timedelta(days=730)
 FILES = st.dictionaries(
     st.sampled_from(["a.csv", "b c+.csv", "sub/ü.csv", "large.bin"]),
@@ -47,6 +50,7 @@ class Kept:
     born: datetime
     files: dict[str, bytes]
     closed: bool = False
+    sent: bool = True
     held_until: datetime | None = None
     restores: dict[int, str | None] = field(default_factory=dict)  # what it is of, by number
 
@@ -86,6 +90,19 @@ class Archiving(RuleBasedStateMachine):
         archive = self.bench.archive
         app.send(archive, "snow", "saxs", name, reception.scan([self.bench.write(name, files)]))
         self.kept[name] = Kept(self.bench.now, files)
+
+    @rule(byte=st.integers(0, 255), sent=st.booleans())
+    def open_in_packs(self, byte: int, sent: bool) -> None:
+        """As a sender of many small files does; `sent`: it lives to send what it has asked for."""
+        name, archive = f"run-{len(self.kept)}", self.bench.archive
+        files = {f"scan/{number:02}.dat": bytes([byte]) * (7 * number) for number in range(18)}
+        dataset = upload.open_dataset(archive, SENDER, name, None, None)
+        wanted = [upload.Wanted(path.encode(), len(content), None, "m", packed.sha(content)) for path, content in files.items()]
+        items = upload.begin(archive, SENDER, dataset.id, wanted, packs=True)
+        assert {item.state for item in items} == {"pack"}
+        if sent:
+            packed.pass_on(archive, SENDER, dataset.id, items, {path.encode(): content for path, content in files.items()})
+        self.kept[name] = Kept(self.bench.now, files, sent=sent)
 
     @precondition(lambda self: any(not kept.closed for kept in self.kept.values()))
     @rule(data=st.data())
@@ -211,6 +228,7 @@ class Archiving(RuleBasedStateMachine):
         calm(self.bench)
         self.bench.turn(hours=2)  # between the stub and the drop
         calm(self.bench)
+        strays.run(self.bench.archive)
         closed = {name: kept for name, kept in self.kept.items() if kept.closed}
         found = wrong(self.bench, {n: k.files for n, k in closed.items()}, {n: {p: self._tiers(k, p) for p in k.files} for n, k in closed.items()})
         assert {name: lines for name, lines in found.items() if lines} == {}
@@ -219,7 +237,9 @@ class Archiving(RuleBasedStateMachine):
                 with self.bench.archive.ledger.read() as tx:
                     dataset = tx.find_dataset(name)
                 assert dataset.state is DatasetState.OPEN
-                assert {path: self.bench.read(dataset, path) == content for path, content in kept.files.items()} == dict.fromkeys(kept.files, True)
+                assert not kept.sent or {path: self.bench.read(dataset, path) == content for path, content in kept.files.items()} == dict.fromkeys(
+                    kept.files, True
+                )
 
     def _tiers(self, kept: Kept, path: str) -> set[str]:
         now, age = self.bench.now, self.bench.now - kept.born

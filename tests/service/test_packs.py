@@ -16,6 +16,7 @@ from fixtures import packed
 from fixtures.archive import lose_the_ledger
 from fixtures.door import Door
 from fixtures.packed import sha
+from fixtures.soundness import wrong
 
 from archiver import closing, erasure, names, packing, rebuild, strays, upload, worker
 from archiver.check import check
@@ -129,6 +130,23 @@ def test_a_pack_is_copied_on_while_its_dataset_is_open_and_no_file_is_read_for_i
     assert check(door.bench.archive) == []
 
 
+@pytest.mark.parametrize("how", ["told", "asked"])
+def test_files_that_are_taken_in_by_hand_while_they_are_sent_are_what_was_taken_in(door: Door, how: str):
+    client, files = door.client(), many(20)
+    dataset = opened(client)
+    if how == "told":
+        packed.sent(client, dataset, files)
+    else:
+        packed.asked(client, dataset, files)
+    here = {path.decode(): content for path, content in files.items()} | {"scan/00003.dat": secrets.token_bytes(3000), "scan/00004.dat": b"shorter"}
+    door.bench.ingest("run1", here)
+    for _ in range(3):
+        door.settle()
+        door.bench.turn(minutes=10)
+    strays.run(door.bench.archive)
+    assert wrong(door.bench, {"run1": here}, {"run1": {"hot", "archive", "deep"}}) == {"run1": []}
+
+
 def test_few_files_and_large_ones_go_by_themselves(door: Door):
     client = door.client()
     dataset = opened(client)
@@ -230,8 +248,8 @@ def test_who_tells_of_a_pack_wrongly_changes_nothing(door: Door):
     packed.put(pack, packed.tar(pack, files))
     where = f"datasets/{dataset}/packs/{pack['pack_id']}/done"
     said = [{"file_id": member["file_id"], "sha256": "0" * 64} for member in pack["members"]]
-    for wrong, status in ((said[:-1], 409), ([*said, said[0]], 422), ([*said[:-1], {**said[0], "file_id": 999}], 409)):
-        assert client.post(where, json={"files": wrong}).status_code == status
+    for files_told, status in ((said[:-1], 409), ([*said, said[0]], 422), ([*said[:-1], {**said[0], "file_id": 999}], 409)):
+        assert client.post(where, json={"files": files_told}).status_code == status
     other = door.client(door.key_of("weather", "snow"))
     assert other.post(where, json={"files": said}).status_code == 404
     assert client.post(f"datasets/{dataset}/packs/999/done", json={"files": said}).status_code == 404
