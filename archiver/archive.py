@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver.config import Settings
 from archiver.ledger import Ledger, Transaction
-from archiver.policy import View
+from archiver.policy import HOT, View, stands_until
 from archiver.storage import Tier
 
 STUB_NAME = "NEVE-ARCHIVED.txt"
@@ -63,12 +63,14 @@ def view(tx: Transaction, dataset_id: int) -> View:
     )
 
 
-def packs_view(tx: Transaction, dataset_id: int, tiers: Collection[str]) -> View:
-    """What of an open dataset with small files only is to be decided: the packs that have come and have no copy yet in each of these tiers.
+def packs_view(tx: Transaction, dataset_id: int) -> View:
+    """What of an open dataset with small files only is to be decided: the packs that stand in hot, and what of those that may go is laid out.
 
     Its files are not read: with each pack that comes they would cost more.
     """
     if tx.writing:
         tx.hold_still(dataset_id)
-    packs, copies, transfers = tx.packs_lacking(dataset_id, tiers)
-    return View(tx.dataset(dataset_id), [], packs, copies, transfers, [], [], [])
+    packs, copies, transfers = tx.packs_standing(dataset_id)
+    may_go = [copy.object_id for copy in copies if copy.tier == HOT and stands_until(copy) <= tx.at]
+    members, laid_out = tx.laid_out_of(may_go)
+    return View(tx.dataset(dataset_id), [], packs, [*copies, *laid_out], transfers, tx.drops(dataset_id), [], [], members)

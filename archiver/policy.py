@@ -10,7 +10,7 @@ import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from glob import escape
 from typing import Protocol
@@ -35,6 +35,8 @@ from archiver.model import (
 )
 
 HOT = "hot"
+_PACKS_STAND = timedelta(minutes=10)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 
@@ -245,7 +247,7 @@ def counts(claim: Claim) -> bool:
 def decide(view: View, settings: Settings, now: datetime) -> Decision:
     """Compare what is with what shall be, and say what to do.
 
-    Of a dataset that is open, only what is received and too large for a bundle, or came in a pack, is copied on; nothing in it is let go.
+    Of a dataset that is open, only what is received and too large for a bundle, or came in a pack, is copied on; nothing in it is let go but packs.
     """
     if view.dataset.state is DatasetState.OPEN:
         return _copy_on(view, settings, now)
@@ -307,25 +309,48 @@ def _copy_on(view: View, settings: Settings, now: datetime) -> Decision:
     received = {f.object_id: f.size_bytes for f in view.files if f.state is FileState.RECEIVED}
     aged = {claim.tier for claim in age_claims(view.dataset, settings, now)}
     bundling = {name for name, tier in settings.tiers.items() if tier.bundles}
-    packs_in = bundled_in(view.dataset, settings, now)
     under_way: dict[int, dict[str, Transfer]] = {}
     for transfer in view.transfers:
         under_way.setdefault(transfer.object_id, {})[transfer.tier] = transfer
+    settled = []
     for obj in view.objects:
         have = {c.tier for c in view.copies_by_object.get(obj.id, ())}
         if obj.kind is ObjectKind.BUNDLE and have:  # a pack that has come: a bundle already
-            missing = packs_in - have
+            missing = (aged & bundling) - have
+            if not missing and obj.id not in under_way:
+                settled.append(obj.id)
         elif obj.id in received:
             missing = aged - have - (bundling if received[obj.id] < rules.bundle_below_bytes else set())
         else:
             continue
         _supply(decision, view, settings, obj, missing, {}, under_way.get(obj.id, {}))
+    _let_packs_go(decision, view, settings, now, settled)
     return decision
 
 
-def bundled_in(dataset: Dataset, settings: Settings, now: datetime) -> set[str]:
-    """The tiers in which age wants a dataset's bundles now."""
-    return {claim.tier for claim in age_claims(dataset, settings, now) if settings.tiers[claim.tier].bundles}
+def _let_packs_go(decision: Decision, view: View, settings: Settings, now: datetime, packs: Collection[int]) -> None:
+    """Of an open dataset, packs whose claims are true and whose files all lie at their own keys need not stand in hot any more."""
+    standing_in_hot = [c for pack in packs for c in view.copies_by_object[pack] if c.tier == HOT]
+    leaving = {c.id for c in standing_in_hot if stands_until(c) <= now and _laid_out(view, c.object_id)}
+    stand = standing((c for c in view.copies if c.id not in leaving), settings)
+    least = copies_min(view.dataset, settings, now)
+    for copy in standing_in_hot:
+        if copy.id not in leaving:
+            until = stands_until(copy)
+            decision.look_at = _earlier(decision.look_at, until if until > now else now + _PACKS_STAND)
+        elif not view.drops and all(len(places(view, o, stand)) >= least for o in covered(view, copy.object_id)):
+            decision.drops.append(copy)
+
+
+def _laid_out(view: View, pack_id: int) -> bool:
+    members = view.members_of.get(pack_id, ())
+    return bool(members) and all(_in_hot(view, object_id) for object_id in members)
+
+
+def stands_until(pack: Copy) -> datetime:
+    """When a pack's copy in hot may go, all else being right: at the end of the step in which it was proven. So many go together, as each time
+    what remains is looked at anew."""
+    return _EPOCH + ((pack.proven_at - _EPOCH) // _PACKS_STAND + 1) * _PACKS_STAND
 
 
 def copies_on(dataset: Dataset, largest_bytes: int, settings: Settings, now: datetime) -> bool:

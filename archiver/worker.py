@@ -213,7 +213,7 @@ class Worker:
         dataset, settings = tx.dataset(dataset_id), self.archive.settings
         grows = dataset.state is DatasetState.OPEN and not tx.claims(dataset_id)
         if grows and not policy.copies_on(dataset, tx.largest_received(dataset_id), settings, tx.at):
-            return packs_view(tx, dataset_id, policy.bundled_in(dataset, settings, tx.at))
+            return packs_view(tx, dataset_id)
         return view(tx, dataset_id)
 
     def _recalls(self) -> list[Callable[[], bool]]:

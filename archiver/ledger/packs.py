@@ -60,18 +60,29 @@ class Packs(Work, Strays):
         select = sa.select(t.transfer).join(t.object_).where(t.object_.c.id == object_id, t.object_.c.kind == ObjectKind.BUNDLE, c.tier == "hot")
         return self._one(model.Transfer, select.where(UPLOADS).order_by(c.id.desc()).limit(1))
 
-    def packs_lacking(self, dataset_id: int, tiers: Collection[str]) -> tuple[list[model.Object], list[model.Copy], list[model.Transfer]]:
-        """A dataset's packs that have come and have no live copy yet in each of these tiers; their live copies, and transfers that have not ended."""
+    def packs_standing(self, dataset_id: int) -> tuple[list[model.Object], list[model.Copy], list[model.Transfer]]:
+        """A dataset's packs that stand in hot; their live copies, and their transfers that have not ended."""
         o, c, w = t.object_.c, t.copy.c, t.transfer.c
-        live = sa.and_(c.object_id == o.id, c.dropped_at.is_(None))
-        held = sa.select(sa.func.count()).where(live, c.tier.in_(tiers)).scalar_subquery()
-        come = sa.exists().where(live, c.tier == "hot")
-        packs = sa.select(t.object_).where(o.dataset_id == dataset_id, o.kind == ObjectKind.BUNDLE, come, held < len(tiers)).order_by(o.id)
-        found = self._all(model.Object, packs)
-        numbers = [pack.id for pack in found]
-        copies = sa.select(t.copy).where(c.object_id.in_(numbers), c.dropped_at.is_(None)).order_by(c.id)
-        coming = sa.select(t.transfer).where(w.object_id.in_(numbers), w.state.in_(model.active(model.TRANSFER_CHANGES))).order_by(w.id)
-        return found, self._all(model.Copy, copies), self._all(model.Transfer, coming)
+        stands = sa.exists().where(c.object_id == o.id, c.tier == "hot", c.dropped_at.is_(None))
+        found = self._all(model.Object, sa.select(t.object_).where(o.dataset_id == dataset_id, o.kind == ObjectKind.BUNDLE, stands).order_by(o.id))
+        copies: list[model.Copy] = []
+        coming: list[model.Transfer] = []
+        for part in batches([pack.id for pack in found]):
+            copies += self._all(model.Copy, sa.select(t.copy).where(c.object_id.in_(part), c.dropped_at.is_(None)).order_by(c.id))
+            active = w.state.in_(model.active(model.TRANSFER_CHANGES))
+            coming += self._all(model.Transfer, sa.select(t.transfer).where(w.object_id.in_(part), active).order_by(w.id))
+        return found, copies, coming
+
+    def laid_out_of(self, pack_ids: Collection[int]) -> tuple[list[model.Member], list[model.Copy]]:
+        """What stands in these packs, and the live copies of it that lie at files' own keys in hot."""
+        m, c = t.member.c, t.copy.c
+        members: list[model.Member] = []
+        copies: list[model.Copy] = []
+        for part in batches(list(pack_ids)):
+            members += self._all(model.Member, sa.select(t.member).where(m.bundle_id.in_(part)).order_by(m.bundle_id, m.offset_bytes))
+            own = sa.select(t.copy).join(t.member, m.object_id == c.object_id).where(m.bundle_id.in_(part), c.tier == "hot", c.dropped_at.is_(None))
+            copies += self._all(model.Copy, own)
+        return members, copies
 
     def standing_in(self, bundle_id: int) -> list[tuple[model.File, int, str | None]]:
         """The files that stand in a bundle, in order: where each begins, and the SHA-256 that is told of it."""

@@ -106,7 +106,7 @@ def test_the_bundle_in_archive_and_deep_is_the_pack_as_it_came(door: Door):
         assert {info.name.encode(): opened_.extractfile(info).read() for info in opened_} == files  # type: ignore[union-attr]
 
 
-def test_a_pack_is_copied_on_while_its_dataset_is_open_and_no_file_is_read_for_it(door: Door, monkeypatch: pytest.MonkeyPatch):
+def test_a_pack_is_copied_on_and_let_go_while_its_dataset_is_open_and_no_file_is_read_for_it(door: Door, monkeypatch: pytest.MonkeyPatch):
     seen: list[int] = []
     plain = worker.view
     monkeypatch.setattr(worker, "view", lambda tx, dataset_id: seen.append(dataset_id) or plain(tx, dataset_id))
@@ -121,13 +121,27 @@ def test_a_pack_is_copied_on_while_its_dataset_is_open_and_no_file_is_read_for_i
     reader = door.client(door.hub.add("alice", "snow"))
     (item, *_) = reader.get(f"datasets/{dataset}/files").json()["items"]
     assert {copy["tier"] for copy in reader.get(f"files/{item['id']}/receipt").json()["copies"]} == {"hot", "archive", "deep"}
+    door.bench.turn(minutes=9)
     more = {b"more/" + path: content for path, content in files.items()}
     packed.sent(client, dataset, more)
+    door.settle()
+    assert "hot" in objects(door, dataset)["NEVE-BUNDLE-00001.tar"]
+    door.bench.turn(minutes=2)
+    third = {b"third/" + path: content for path, content in files.items()}
+    packed.sent(client, dataset, third)
     packed.asked(client, dataset, {b"never/" + path: content for path, content in files.items()})  # asked for, and not sent
     door.settle()
     lie = objects(door, dataset)
-    assert [lie.pop(f"NEVE-BUNDLE-0000{number}.tar") for number in (1, 2, 3)] == [["archive", "deep", "hot"]] * 2 + [[]]
+    tiers = [lie.pop(f"NEVE-BUNDLE-0000{number}.tar") for number in (1, 2, 3, 4)]
+    assert tiers == [["archive", "deep"], ["archive", "deep"], ["archive", "deep", "hot"], []], "those of the ten minutes before have gone"
+    assert set(map(tuple, lie.values())) == {("hot",), ()}
+    with door.bench.archive.ledger.read() as tx:
+        prefix = tx.dataset(dataset).prefix
+    assert sorted(set(door.bench.keys("hot"))) == sorted(
+        f"{prefix}/{name}" for name in ["NEVE-BUNDLE-00003.tar", *(path.decode() for path in {**files, **more, **third})]
+    )
     assert check(door.bench.archive) == []
+    assert seen == []
 
 
 @pytest.mark.parametrize("how", ["told", "asked"])
@@ -412,6 +426,10 @@ def test_what_stands_at_a_files_own_path_and_is_not_ours_is_left_alone(door: Doo
     version = hot.begin_put(key, b"somebody else's", "STANDARD")()
     packed.put(pack, packed.tar(pack, files))
     packed.told(client, pack, files)
+    for _ in range(3):
+        door.settle()
+        door.bench.turn(minutes=11)
+    assert objects(door, dataset)["NEVE-BUNDLE-00001.tar"] == ["archive", "deep", "hot"]
     client.post(f"datasets/{dataset}/close")
     door.settle()
     assert b"".join(hot.read(key, version)) == b"somebody else's"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from archiver.model import (
     DropState,
     File,
     FileState,
+    Member,
     MetadataState,
     Object,
     ObjectKind,
@@ -32,6 +34,7 @@ from archiver.model import (
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
 TIERS = ("hot", "archive", "deep")
 RULES = Settings()
 
@@ -158,6 +161,37 @@ def test_the_manifest_lives_in_every_tier_but_hot():
     manifest = obj(2, ObjectKind.MANIFEST)
     decision = decide(dataset(900 * DAY), [], objects=[manifest], files=[file()], copies=[copy("hot", 2)])
     assert {tier for _, tier, _ in decision.transfers} == {"archive", "deep"}
+
+
+def open_with_pack(*, hot=(1, 2), pack=TIERS, under_way=(), drops=(), later=10 * MINUTE, rules=RULES):
+    """An open dataset of two small files that came in a pack, proven at NOW; `hot`: the files that are laid out. Decided `later`."""
+    bundling = rules.model_copy(update={"tiers": {n: tier.model_copy(update={"bundles": n != "hot"}) for n, tier in rules.tiers.items()}})
+    copies = [copy(tier, 9) for tier in pack] + [copy("hot", number) for number in hot]
+    members = [Member(9, 1, 512), Member(9, 2, 1536)]
+    objects = [obj(1), obj(2), obj(9, ObjectKind.BUNDLE)]
+    ds = replace(dataset(), state=DatasetState.OPEN)
+    seen = policy.View(ds, [file(1), file(2, "b.h5")], objects, copies, list(under_way), list(drops), [], [], members)
+    return policy.decide(seen, bundling, NOW + later)
+
+
+def test_a_pack_of_an_open_dataset_is_copied_on_and_then_let_go_of_in_hot():
+    assert steps(open_with_pack(pack=["hot"])) == ({("archive", "hot"), ("deep", "hot")}, set())
+    early = open_with_pack(later=9 * MINUTE)
+    assert (steps(early), early.look_at) == ((set(), set()), NOW + 10 * MINUTE)
+    assert [c.id for c in open_with_pack().drops] == [copy("hot", 9).id]
+
+
+def test_a_pack_stays_in_hot_while_something_is_missing():
+    for waits in (
+        open_with_pack(hot=[1]),  # one is not laid out
+        open_with_pack(pack=["hot", "archive"], under_way=[transfer("deep", object_id=9)]),
+        open_with_pack(under_way=[transfer("hot", TransferState.QUARANTINED, object_id=9)]),
+        open_with_pack(drops=[drop(copy("hot", 8))]),
+    ):
+        assert waits.drops == []
+    assert open_with_pack(hot=[1]).look_at == NOW + 20 * MINUTE
+    three = RULES.model_copy(update={"policy": RULES.policy.model_copy(update={"copies_min_first": 4})})
+    assert open_with_pack(rules=three).drops == [], "what remains lies in three places"
 
 
 def test_each_failed_attempt_takes_the_next_source():
