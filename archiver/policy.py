@@ -335,10 +335,9 @@ def _let_packs_go(decision: Decision, view: View, settings: Settings, now: datet
     stand = standing((c for c in view.copies if c.id not in leaving), settings)
     least = copies_min(view.dataset, settings, now)
     for copy in standing_in_hot:
-        if copy.id not in leaving:
-            until = stands_until(copy)
-            decision.look_at = _earlier(decision.look_at, until if until > now else now + _PACKS_STAND)
-        elif not view.drops and all(len(places(view, o, stand)) >= least for o in covered(view, copy.object_id)):
+        if stands_until(copy) > now:
+            decision.look_at = _earlier(decision.look_at, stands_until(copy))
+        elif copy.id in leaving and not view.drops and all(len(places(view, o, stand)) >= least for o in covered(view, copy.object_id)):
             decision.drops.append(copy)
 
 
