@@ -55,8 +55,7 @@ def arrange(tx: Transaction, archive: Archive, files: Sequence[Travelling], uri:
             layout = Packed(pack, tx.object(pack.object_id).size_bytes, places)
             packed |= {one.file.id: layout for one in known}
         else:
-            tx.take_pack_apart(pack)
-            left += [pack.key] if pack.attempts else []
+            left += tx.take_pack_apart(pack)
     if together:
         for dataset in tx.datasets_numbered({one.file.dataset_id for one in files}).values():
             mine = [one.file for one in files if one.file.dataset_id == dataset.id and one.fresh and not one.anew and one.file.id not in packed]

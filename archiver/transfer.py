@@ -30,6 +30,7 @@ from archiver.errors import (
     StoreUnavailable,
     UnreadableSource,
 )
+from archiver.ledger import Transaction
 from archiver.ledger.store import Moved
 from archiver.model import UPLOAD_URI, Copy, Object, ObjectKind, Proof, RecallState, Transfer, TransferState
 from archiver.proof import arrived, prove
@@ -401,15 +402,29 @@ def clear(archive: Archive, tier: Tier, key: str, version_id: str) -> bool:
 
 def forget(archive: Archive, dataset_id: int, file_ids: Collection[int] | None = None) -> None:
     """Files of an open dataset (these, or all) that were to come from outside and never came whole are forgotten, and what there is of them ends."""
-    tier = archive.tiers[policy.HOT]
     with archive.ledger.begin() as tx:
         keys = tx.forget_arrivals(dataset_id, file_ids)
     for key in keys:
         log.warning("%s never came whole, and is forgotten", key)
-        tier.abort_uploads(key, {key})
-        there = tier.begin_look(key)()
-        if there is not None:
-            clear(archive, tier, key, there.version_id)
+        end_given_up(archive, key)
+
+
+def end_given_up(archive: Archive, key: str) -> None:
+    """End what stands in hot at a key that was given up. While the key is used again, what stands there is that arrival's business."""
+    tier = archive.tiers[policy.HOT]
+    there = tier.begin_look(key)()
+    with archive.ledger.read() as tx:
+        if _in_use(tx, key):
+            return
+    tier.abort_uploads(key, {key})
+    if there is not None:  # what came since is another version, and is not ended
+        clear(archive, tier, key, there.version_id)
+
+
+def _in_use(tx: Transaction, key: str) -> bool:
+    obj = tx.object_with_key(key)
+    mine = obj is not None and (tx.transfer_into(obj.id, policy.HOT) is not None or any(c.tier == policy.HOT for c in tx.copies_of(obj.id)))
+    return mine or bool(tx.snapshot_keys([key]))
 
 
 def fail(archive: Archive, transfer: Transfer, error: Exception) -> None:

@@ -179,7 +179,8 @@ def begin(archive: Archive, sender: Sender, dataset_id: int, wanted: Sequence[Wa
     with arrivals.making_way(archive):
         steps, since, left = _written_down(archive, sender, chain[0], new, packs=packs) if new else ({}, {}, [])
     known |= since
-    _clear(archive, left)
+    for key in left:
+        transfer.end_given_up(archive, key)
     _prepare(archive, list(steps.values()))
     offers = {pack.transfer.id: _offer(archive, pack) for pack in _packs(steps.values())}
     return [known.get(one.path_raw) or _item(archive, steps[one.path_raw], offers) for one in wanted]
@@ -329,14 +330,6 @@ def _foreign(archive: Archive, under: Transfer) -> ForeignObject:
     )
     transfer.fail(archive, under, foreign)
     return foreign
-
-
-def _clear(archive: Archive, keys: Sequence[str]) -> None:
-    """End what stands at keys of packs that were taken apart."""
-    tier = archive.tiers[policy.HOT]
-    for key, there in _looked(tier, keys).items():
-        if there is not None:
-            transfer.clear(archive, tier, key, there.version_id)
 
 
 def _see_parts(archive: Archive, tier: Tier, step: _Step) -> None:

@@ -102,15 +102,20 @@ class Packs(Work, Strays):
         select = sa.select(sa.func.count()).join_from(t.member, t.transfer, c.object_id == t.member.c.bundle_id)
         return int(self.connection.execute(select.where(c.dataset_id.in_(dataset_ids), c.state == TransferState.VERIFYING, *_COMING)).scalar() or 0)
 
-    def take_pack_apart(self, pack: model.Transfer) -> None:
-        """Its members travel otherwise from now on. Whoever proves it just now will find that it moved; what was sent of it is a stray."""
+    def take_pack_apart(self, pack: model.Transfer) -> list[str]:
+        """Its members travel otherwise from now on. Whoever proves it just now will find that it moved; what was sent of it is a stray.
+
+        Returns its key, where something of it may stand.
+        """
         self.hold_still(pack.dataset_id)
-        self.give_up([pack.key] if pack.attempts else [])
+        left = [pack.key] if pack.attempts else []
+        self.give_up(left)
         self.connection.execute(sa.delete(t.member).where(t.member.c.bundle_id == pack.object_id))
         if pack.state is TransferState.VERIFYING:
             self.change("transfer", pack, TransferState.FAILED, error="The sender began anew.")
             pack = self.transfer(pack.id)
         self.change("transfer", pack, TransferState.CANCELLED, error="The pack was taken apart.")
+        return left
 
     def receive_pack(self, pack: model.Transfer, storage_class: str, sums: Mapping[str, Any], members: Sequence[tuple[model.File, str, str]]) -> None:
         """A pack is proven, and so are its members: (file, SHA-256, CRC64NVME). They are received, and their copies in hot are made from it."""

@@ -37,5 +37,5 @@ class Strays(Base):
         self.connection.execute(sa.update(t.stray).where(t.stray.c.key == key).values(due_at=due_at))
 
     def end_stray(self, key: str) -> None:
-        """Nothing can come to it any more, or it is used again."""
+        """Nothing can come to it any more."""
         self.connection.execute(sa.delete(t.stray).where(t.stray.c.key == key))

@@ -18,7 +18,7 @@ from fixtures.door import Door
 from fixtures.packed import sha
 from fixtures.soundness import wrong
 
-from archiver import closing, erasure, names, packing, rebuild, strays, upload, worker
+from archiver import closing, erasure, names, packing, rebuild, strays, transfer, worker
 from archiver.check import check
 from archiver.model import ObjectKind
 from archiver.worker import Worker
@@ -401,9 +401,10 @@ def test_a_pack_that_was_taken_apart_is_cleared_whoever_ended_meanwhile(door: Do
     dataset = opened(client)
     (pack,) = packed.asked(client, dataset, files)["packs"]
     packed.put(pack, packed.tar(pack, files))
-    monkeypatch.setattr(upload, "_clear", lambda *_: None)  # as if the process had ended there
     changed = {**files, b"scan/00003.dat": b"otherwise"}
-    (second,) = packed.asked(client, dataset, changed)["packs"]
+    with monkeypatch.context() as patched:
+        patched.setattr(transfer, "end_given_up", lambda *_: None)  # as if the process had ended there
+        (second,) = packed.asked(client, dataset, changed)["packs"]
     with door.bench.archive.ledger.read() as tx:
         prefix = tx.dataset(dataset).prefix
     assert door.bench.keys("hot") == [f"{prefix}/NEVE-BUNDLE-00001.tar"]
