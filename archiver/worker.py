@@ -63,8 +63,7 @@ class Worker:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         parallel = archive.settings.worker.parallel
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="worker")
-        self._copies = _Hands(self._pool)
+        self._copies = _Hands(ThreadPoolExecutor(parallel, thread_name_prefix="worker"))  # for drops and snapshots, too
         # What was sent from outside has hands of its own: who sent it waits, and must not wait for copies that nobody waits for.
         self._arrivals = _Hands(ThreadPoolExecutor(parallel, thread_name_prefix="arrivals"))
         self._drops: dict[int, Future[object]] = {}
@@ -105,8 +104,8 @@ class Worker:
             self._end()
 
     def _end(self) -> None:
-        for pool in (self._pool, self._arrivals.pool):
-            pool.shutdown(wait=True)
+        for hands in (self._copies, self._arrivals):
+            hands.pool.shutdown(wait=True)
 
     def turn(self) -> bool:
         """One look at everything that is due; returns whether anything was done or is under way."""
@@ -114,10 +113,10 @@ class Worker:
         done = restore.admit(self.archive)
         done |= self._plan()
         done |= self._each(self._recalls(), "a recall")
-        done |= self._start_transfers(self._arrivals, sent=True) | self._start_transfers(self._copies, sent=False)
+        done |= self._start_transfers()
         done |= self._each([self._start_snapshots], "a snapshot")
         self._start_reading()
-        self._due.start(self._pool, self._drops)
+        self._due.start(self._copies.pool, self._drops)
         running: list[Future[Any]] = [*self._arrivals.running.values(), *self._copies.running.values()]
         running += [*self._drops.values(), *self._snapshots.values()]
         running += [self._reading] if self._reading else []
@@ -251,26 +250,32 @@ class Worker:
                 log.warning("%s waits: %s", what, error)
         return done
 
-    def _start_transfers(self, hands: _Hands, *, sent: bool) -> bool:
+    def _start_transfers(self) -> bool:
         most = self.archive.settings.worker.parallel * 2  # so that nobody is idle; taken several at a time, they cost the ledger less
-        running = len(set(hands.running.values()))
-        if running > most // 2:
-            return True
-        taken: list[list[Transfer]] = []
-        with self.archive.ledger.begin() as tx:
-            begun = {*self._arrivals.running, *self._copies.running}
-            while running + len(taken) < most:
-                due = tx.take_transfers(self._lessee.lease, most - running - len(taken), begun, self._caps, sent=sent)
-                for one in due:
-                    if one.id not in begun:
-                        taken.append([one, *self._alike(tx, one, begun)])
-                        begun.update(each.id for each in taken[-1])
-                if not due:
-                    break
-        for together in taken:
+        all_hands = ((self._arrivals, True), (self._copies, False))
+        free = [(hands, sent, most - running) for hands, sent in all_hands if (running := len(set(hands.running.values()))) <= most // 2]
+        taken: list[tuple[_Hands, list[Transfer]]] = []
+        if free:
+            with self.archive.ledger.begin() as tx:
+                begun = {*self._arrivals.running, *self._copies.running}
+                taken = [(hands, together) for hands, sent, room in free for together in self._take(tx, room, begun, sent=sent)]
+        for hands, together in taken:
             future: Future[object] = hands.pool.submit(batch.run, self.archive, together)
             hands.running.update((one.id, future) for one in together)
-        return bool(taken)
+        return bool(taken) or len(free) < len(all_hands)
+
+    def _take(self, tx: Transaction, room: int, begun: set[int], *, sent: bool) -> list[list[Transfer]]:
+        """What is due, `room` batches of it at most; `begun` grows by it."""
+        taken: list[list[Transfer]] = []
+        while len(taken) < room:
+            due = tx.take_transfers(self._lessee.lease, room - len(taken), begun, self._caps, sent=sent)
+            for one in due:
+                if one.id not in begun:
+                    taken.append([one, *self._alike(tx, one, begun)])
+                    begun.update(each.id for each in taken[-1])
+            if not due:
+                break
+        return taken
 
     def _start_snapshots(self) -> bool:
         """Snapshots of growing files that were sent, or are over."""
@@ -281,7 +286,7 @@ class Worker:
         with self.archive.ledger.begin() as tx:
             due = tx.take_snapshots(self._lessee.lease, _SNAPSHOTS - len(self._snapshots), self._snapshots)
         for one in due:
-            self._snapshots[one.id] = self._pool.submit(showing.advance, self.archive, one)
+            self._snapshots[one.id] = self._copies.pool.submit(showing.advance, self.archive, one)
         return ended
 
     def _start_reading(self) -> None:

@@ -136,9 +136,11 @@ class Work(Queues):
             # What was cut short counts as being made already: it goes on.
             full = [tier for tier, left in room.items() if left <= 0]
             more.append(sa.or_(c.tier.not_in(full), c.state.in_(_BEGUN)))
-        arrived = sa.and_(c.source_uri.startswith(model.UPLOAD_URI, autoescape=True), c.state == TransferState.VERIFYING, c.next_try_at <= self.at)
-        between = [] if sent else self._next(limit, more, lock=free is not None)
-        ready = sa.and_(arrived, *more) if sent else sa.and_(c.id.in_(between), self._between(), *more)
+        if sent:
+            uploads = c.source_uri.startswith(model.UPLOAD_URI, autoescape=True)
+            ready = sa.and_(uploads, c.state == TransferState.VERIFYING, c.next_try_at <= self.at, *more)
+        else:  # told again of those that were found: on PostgreSQL another may have moved one before its row was locked
+            ready = sa.and_(c.id.in_(self._next(limit, more, lock=free is not None)), self._between(), *more)
         found = []
         select = in_turn(sa.select(t.transfer).where(ready), ready).limit(limit)
         if free is not None:
