@@ -20,7 +20,7 @@ from fixtures.soundness import wrong
 
 from archiver import closing, erasure, names, packing, rebuild, strays, transfer, worker
 from archiver.check import check
-from archiver.model import ObjectKind
+from archiver.model import Dataset, ObjectKind
 from archiver.worker import Worker
 
 ODD = {
@@ -62,6 +62,15 @@ def objects(door: Door, dataset: int) -> dict[str, list[str]]:
         return {obj.key.removeprefix(f"{prefix}/"): sorted(c.tier for c in copies if c.object_id == obj.id) for obj in tx.objects(dataset)}
 
 
+def see_laid_out(door: Door, dataset: int, files: dict[bytes, bytes]) -> Dataset:
+    """Each lies at its own path in hot, byte for byte."""
+    with door.bench.archive.ledger.read() as tx:
+        found = tx.dataset(dataset)
+    for path, content in files.items():
+        assert door.bench.read(found, names.text(path)) == content
+    return found
+
+
 def test_files_that_come_together_are_received_and_lie_where_they_should(door: Door):
     client, files = door.client(), {**many(), **ODD}
     dataset = opened(client)
@@ -74,12 +83,10 @@ def test_files_that_come_together_are_received_and_lie_where_they_should(door: D
     standing = client.get(f"datasets/{dataset}/uploads").json()
     assert (standing["received"], standing["items"]) == (len(files), [])
     with door.bench.archive.ledger.read() as tx:
-        found = tx.dataset(dataset)
         there = tx.files(dataset)
     assert {f.path_raw: (f.sha256, f.size_bytes) for f in there} == {path: (sha(content), len(content)) for path, content in files.items()}
     assert all(f.crc64nvme is not None and f.mtime is not None for f in there)
-    for path, content in files.items():
-        assert door.bench.read(found, names.text(path)) == content
+    see_laid_out(door, dataset, files)
     assert client.post(f"datasets/{dataset}/close").json()["items"][0]["state"] == "closing"
     door.settle()
     lie = objects(door, dataset)
@@ -192,10 +199,7 @@ def test_what_is_asked_again_is_answered_the_same_and_what_is_asked_otherwise_is
     assert client.post(f"datasets/{dataset}/uploads/done", json={"files": [done]}).json()["items"][0]["state"] == "verifying"
     client.post(f"datasets/{dataset}/close")
     door.settle()
-    with door.bench.archive.ledger.read() as tx:
-        found = tx.dataset(dataset)
-    for path, content in changed.items():
-        assert door.bench.read(found, names.text(path)) == content
+    found = see_laid_out(door, dataset, changed)
     assert objects(door, dataset)["NEVE-BUNDLE-00001.tar"] == []
     assert door.bench.archive.tiers["hot"].head(f"{found.prefix}/NEVE-BUNDLE-00001.tar") is None
     assert check(door.bench.archive) == []
@@ -217,10 +221,7 @@ def test_a_pack_with_one_wrong_byte_is_received_in_no_part(door: Door):
     packed.sent(client, dataset, files)
     client.post(f"datasets/{dataset}/close")
     door.settle()
-    with door.bench.archive.ledger.read() as tx:
-        found = tx.dataset(dataset)
-    for path, content in files.items():
-        assert door.bench.read(found, names.text(path)) == content
+    see_laid_out(door, dataset, files)
     assert check(door.bench.archive) == []
 
 
@@ -371,10 +372,7 @@ def test_what_is_left_of_a_lay_out_whose_process_died_gives_way(door: Door):
     door.settle()
     door.bench.turn(minutes=1)
     door.settle()
-    with door.bench.archive.ledger.read() as tx:
-        found = tx.dataset(dataset)
-    for path, content in files.items():
-        assert door.bench.read(found, names.text(path)) == content
+    see_laid_out(door, dataset, files)
     assert check(door.bench.archive) == []
 
 
