@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from fixtures.requirements import require_command
 from neve_hub import home_limits
 
@@ -34,6 +35,8 @@ def test_what_is_written_ends_at_the_limit_and_a_home_keeps_its_id(tmp_path):
     disk = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", f"ubd0={image}"]
     words = [kernel, "mem=256M", f"umid=neve-{os.getpid()}", *disk, f"init={start}", "con=null", "con0=null,fd:1"]
     ran = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False, env={"HOME": str(tmp_path)})
+    if "ptrace set fp regs failed" in ran.stdout:  # by any program, before ours
+        pytest.skip("this processor has more registers (AMX) than user-mode Linux can keep: run it on another one")
     assert told.exists(), ran.stdout[-2000:]
     seen = json.loads(told.read_text())
     assert "failed" not in seen, seen["failed"]
