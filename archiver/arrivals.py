@@ -48,9 +48,12 @@ def same_content(found: Sequence[File], sha256: str, dataset: str) -> File | Non
     return file
 
 
-def free_path(tx: Transaction, dataset_id: int, path_raw: bytes) -> tuple[bytes, File | None]:
-    """The first version of a path that holds nothing yet, and the file that is on its way there, if one is."""
+def free_path(tx: Transaction, dataset_id: int, path_raw: bytes, given: Collection[bytes]) -> tuple[bytes, File | None]:
+    """The first version of a path that holds nothing yet and was not given to another file just now; and the file that is on its way there, if one
+    is."""
     for path in versions(path_raw):
+        if path in given:
+            continue
         found = tx.file_at(dataset_id, path)
         if found is None or found.state is FileState.ARRIVING:
             return path, found

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,8 @@ from archiver import arrivals, bundle, contents, manifest, names
 from archiver.archive import Archive
 from archiver.errors import Conflict, UnreadableSource, WrongUse
 from archiver.ledger import Transaction
-from archiver.model import Dataset, DatasetState, File, FileState, ObjectKind
+from archiver.ledger.receiving import NewFile
+from archiver.model import Dataset, DatasetState, File, FileState, MetadataState, ObjectKind
 
 
 @dataclass(frozen=True)
@@ -113,49 +114,66 @@ def register(archive: Archive, project: str, instrument: str, name: str, sources
                 f"{first.full_name} belongs to project {first.project}.", "A dataset's name is unique per instrument; choose another name."
             )
         chain = [] if first is None else tx.chain(first)
-        known = [arrivals.known(tx, chain, source.path_raw, source.size_bytes) for source in sources]
+        there = {file.path_raw for file in tx.files_at([link.id for link in chain], [source.path_raw for source in sources])}
+        known = [arrivals.known(tx, chain, source.path_raw, source.size_bytes) if source.path_raw in there else [] for source in sources]
     zone = archive.settings.reception.zone
     found: list[File | contents.Said] = [
         (arrivals.same_content(files, _sha256(source.path), f"{instrument}/{name}") if files else None)
         or contents.described(source.path, names.text(source.path_raw), zone)
         for source, files in zip(sources, known, strict=True)
     ]
-    registered, dataset = [], None
+    new = {source: said for source, said in zip(sources, found, strict=True) if isinstance(said, contents.Said)}
     with arrivals.making_way(archive), archive.ledger.begin() as tx:
-        for source, one in zip(sources, found, strict=True):
-            if isinstance(one, File):
-                registered.append(Arrival(source, one.dataset_id, one.path, one.path_raw, None))
-                continue
-            dataset = dataset or arrivals.tail(tx, project, instrument, name)  # opened for what is new only
-            registered.append(_register_one(tx, dataset, source, one))
-    for arrival, one in zip(registered, found, strict=True):
-        if isinstance(one, contents.Said):
-            contents.keep_preview(archive, arrival.dataset_id, arrival.path_raw, one)
-    return registered
+        registered = _register(tx, arrivals.tail(tx, project, instrument, name), new) if new else {}  # opened for what is new only
+    for source, said in new.items():
+        contents.keep_preview(archive, registered[source].dataset_id, registered[source].path_raw, said)
+    return [
+        Arrival(source, one.dataset_id, one.path, one.path_raw, None) if isinstance(one, File) else registered[source]
+        for source, one in zip(sources, found, strict=True)
+    ]
 
 
-def _register_one(tx: Transaction, dataset: Dataset, source: Source, said: contents.Said) -> Arrival:
-    path_raw, file = arrivals.free_path(tx, dataset.id, source.path_raw)
-    if file is None:
-        arrivals.see_free(tx, dataset.id, [path_raw])
-        key = names.key(dataset.prefix, path_raw)
-        object_id = tx.add_object(dataset.id, ObjectKind.FILE, key, source.size_bytes)
-        file_id = tx.add_file(dataset.id, names.text(path_raw), path_raw, source.size_bytes, object_id, source.mtime)
-    else:  # an arrival that was cut short: it goes on with what the file is now
-        file_id, object_id = file.id, file.object_id
-        for pack in tx.packs_with([object_id]).values():  # it was being sent with others, which are asked for anew
-            tx.take_pack_apart(pack)
-        tx.update_object(object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
-    tx.update_file(file_id, size_bytes=source.size_bytes, mtime=source.mtime, **said.columns)
-    return Arrival(source, dataset.id, names.text(path_raw), path_raw, _arrival_transfer(tx, object_id, source.path))
+def _register(tx: Transaction, dataset: Dataset, wanted: Mapping[Source, contents.Said]) -> dict[Source, Arrival]:
+    """What no file is on its way for is written down all at once: a few queries, however many there are."""
+    taken = {file.path_raw for file in tx.files_at([dataset.id], [source.path_raw for source in wanted])}
+    paths: dict[bytes, Source] = {}
+    under_way: dict[bytes, File] = {}
+    for source in wanted:
+        free = source.path_raw not in taken and source.path_raw not in paths  # `f@v2` may be a file's own name too
+        path_raw, file = (source.path_raw, None) if free else arrivals.free_path(tx, dataset.id, source.path_raw, paths)
+        paths[path_raw] = source
+        if file is not None:
+            under_way[path_raw] = file
+    new = {path_raw: source for path_raw, source in paths.items() if path_raw not in under_way}
+    arrivals.see_free(tx, dataset.id, new)
+    rows = [NewFile(names.text(path_raw), path_raw, names.key(dataset.prefix, path_raw), one.size_bytes, one.mtime) for path_raw, one in new.items()]
+    added = tx.add_files(dataset.id, rows, MetadataState.NONE)
+    tx.update_files([{"of": file_id, **wanted[source].columns} for (file_id, _), source in zip(added, new.values(), strict=True)])
+    planned = tx.plan_arrivals([(obj, _uri(source.path)) for (_, obj), source in zip(added, new.values(), strict=True)])
+    transfers = dict(zip(new, planned, strict=True))
+    for path_raw, file in under_way.items():
+        transfers[path_raw] = _go_on(tx, file, paths[path_raw], wanted[paths[path_raw]])
+    return {source: Arrival(source, dataset.id, names.text(path_raw), path_raw, transfers[path_raw]) for path_raw, source in paths.items()}
+
+
+def _go_on(tx: Transaction, file: File, source: Source, said: contents.Said) -> int:
+    """An arrival that was cut short: it goes on with what the file is now."""
+    for pack in tx.packs_with([file.object_id]).values():  # it was being sent with others, which are asked for anew
+        tx.take_pack_apart(pack)
+    tx.update_object(file.object_id, size_bytes=source.size_bytes, sha256=None, crc64nvme=None)
+    tx.update_file(file.id, size_bytes=source.size_bytes, mtime=source.mtime, **said.columns)
+    return _arrival_transfer(tx, file.object_id, source.path)
+
+
+def _uri(path: Path) -> str:
+    return path.absolute().as_uri()
 
 
 def _arrival_transfer(tx: Transaction, object_id: int, path: Path) -> int:
-    uri = path.absolute().as_uri()
     transfer = tx.transfer_into(object_id, "hot")
     if transfer is None:
-        return tx.plan_transfer(tx.object(object_id), "hot", source_uri=uri)
-    tx.restart_arrival(transfer, uri)
+        return tx.plan_transfer(tx.object(object_id), "hot", source_uri=_uri(path))
+    tx.restart_arrival(transfer, _uri(path))
     return transfer.id
 
 

@@ -176,7 +176,7 @@ def _promote(tx: Transaction, snapshot: Snapshot) -> None:
     path = names.text(snapshot.shown_raw)
     new = NewFile(path, snapshot.shown_raw, snapshot.key, snapshot.size_bytes, snapshot.mtime)
     ((_, obj),) = tx.add_files(snapshot.dataset_id, [new], MetadataState.WAITING)
-    (transfer_id,) = tx.plan_transfers([(obj, policy.HOT, None, None)], f"{UPLOAD_URI}{SNAPSHOT_MARK}")
+    (transfer_id,) = tx.plan_arrivals([(obj, f"{UPLOAD_URI}{SNAPSHOT_MARK}")])
     tx.add_uploads([Upload(transfer_id, snapshot.dataset_id, snapshot.shown_raw, SNAPSHOT_MARK, None, snapshot.sha256, tx.at)])
     tx.update_object(obj.id, sha256=snapshot.sha256)
     tx.begin_arrivals([tx.transfer(transfer_id)])

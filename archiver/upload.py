@@ -243,7 +243,7 @@ def _written_down(
                 for one, path in zip(rest, paths, strict=True)
             ]
             added = tx.add_files(dataset.id, rows, MetadataState.WAITING)
-            planned = tx.plan_transfers([(obj, policy.HOT, None, None) for _, obj in added], uri)
+            planned = tx.plan_arrivals([(obj, uri) for _, obj in added])
             tx.add_uploads([Upload(i, dataset.id, one.path_raw, one.mark, None, one.sha256, None) for i, one in zip(planned, rest, strict=True)])
             ids |= {one.path_raw: file_id for one, (file_id, _) in zip(rest, added, strict=True)}
         anew = {one.path_raw for one in wanted if one.path_raw in under_way and _go_on(tx, under_way[one.path_raw], one, uri)}

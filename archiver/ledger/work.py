@@ -24,19 +24,27 @@ class Work(Queues):
 
     # transfers
 
-    def plan_transfer(
-        self, obj: model.Object, tier: str, *, source_copy_id: int | None = None, source_uri: str | None = None, waiting: model.Restore | None = None
-    ) -> int:
-        """Write down that `obj` shall get a copy in `tier`. At most one is under way per object and tier (an index sees to it).
+    def plan_transfer(self, obj: model.Object, tier: str, *, source_copy_id: int | None = None, source_uri: str | None = None) -> int:
+        """Write down that `obj` shall get a copy in `tier`. At most one is under way per object and tier (an index sees to it)."""
+        return self._planned([(obj, tier, {"source_copy_id": source_copy_id, "source_uri": source_uri})])[0]
 
-        `waiting`: the most urgent restore that waits for it.
+    def plan_transfers(self, wanted: Sequence[tuple[model.Object, str, int | None, model.Restore | None]]) -> list[int]:
+        """The same for many objects of one dataset: (object, tier, source copy, the most urgent restore that waits for it).
+
+        A few queries, however many they are.
         """
-        return self.plan_transfers([(obj, tier, source_copy_id, waiting)], source_uri)[0]
+        rows = []
+        for obj, tier, source_copy_id, waiting in wanted:
+            urgency = {"priority": waiting.priority if waiting else 0, "user": waiting.user if waiting else None}
+            rows.append((obj, tier, {"source_copy_id": source_copy_id, **urgency}))
+        return self._planned(rows)
 
-    def plan_transfers(
-        self, wanted: Sequence[tuple[model.Object, str, int | None, model.Restore | None]], source_uri: str | None = None
-    ) -> list[int]:
-        """The same for many objects of one dataset: (object, tier, source copy, the restore that waits). A few queries, however many they are."""
+    def plan_arrivals(self, wanted: Sequence[tuple[model.Object, str]]) -> list[int]:
+        """Write down that objects of one dataset come into hot from outside: (object, source). A few queries, however many they are."""
+        return self._planned([(obj, "hot", {"source_uri": source_uri}) for obj, source_uri in wanted])
+
+    def _planned(self, wanted: Sequence[tuple[model.Object, str, Mapping[str, Any]]]) -> list[int]:
+        """(object, tier, values of its own)."""
         if not wanted:
             return []
         rows = [
@@ -45,20 +53,17 @@ class Work(Queues):
                 "dataset_id": obj.dataset_id,
                 "tier": tier,
                 "key": obj.key,
-                "source_copy_id": source_copy_id,
-                "source_uri": source_uri,
                 "state": TransferState.PLANNED,
                 "attempts": 0,
                 "next_try_at": self.at,
                 "created_at": self.at,
                 "updated_at": self.at,
-                "priority": waiting.priority if waiting else 0,
-                "user": waiting.user if waiting else None,
+                **values,
             }
-            for obj, tier, source_copy_id, waiting in wanted
+            for obj, tier, values in wanted
         ]
         ids = list(self.connection.execute(sa.insert(t.transfer).returning(t.transfer.c.id, sort_by_parameter_order=True), rows).scalars())
-        details = [{"transfer_id": i, "object_id": obj.id, "tier": tier} for i, (obj, tier, _, _) in zip(ids, wanted, strict=True)]
+        details = [{"transfer_id": i, "object_id": obj.id, "tier": tier} for i, (obj, tier, _) in zip(ids, wanted, strict=True)]
         self.events_of(wanted[0][0].dataset_id, "transfer.planned", details)
         self.committed_states += ["transfer.planned"] * len(ids)
         return ids

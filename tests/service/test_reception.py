@@ -58,6 +58,17 @@ def test_other_content_under_a_known_path_while_open_is_kept_beside_it(bench: Be
     assert [bench.read(datasets[0], p) for p in ("a.h5", "a.h5@v2", "a.h5@v3")] == [b"one", b"two!", b"three"]
 
 
+def test_a_name_that_looks_like_a_version_is_a_file_of_its_own(bench: Bench):
+    folder = bench.write("run1", {"a": b"one"})
+    app.send(bench.archive, "snow", "saxs", "run1", reception.scan([folder]))
+    (folder / "a").write_bytes(b"two")
+    (folder / "a@v2").write_bytes(b"its own")
+    datasets, arrivals = receive(bench, "run1", folder)
+    assert {a.source.path_raw: a.path for a in arrivals} == {b"a": "a@v2", b"a@v2": "a@v2@v2"}
+    assert [bench.read(datasets[0], p) for p in ("a", "a@v2", "a@v2@v2")] == [b"one", b"two", b"its own"]
+    assert [a.transfer_id for a in receive(bench, "run1", folder)[1]] == [None, None]
+
+
 def test_after_closing_everything_new_goes_to_a_linked_dataset(bench: Bench):
     folder = bench.write("run1", {"a": b"a", "b": b"b"})
     first = receive(bench, "run1", folder)[0][0]
