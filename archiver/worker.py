@@ -47,6 +47,8 @@ _BATCH = 200
 _READ_TOGETHER = 250  # files looked into, or datasets closed, before the next look at the ledger
 _SNAPSHOTS = 1  # in hand at once: the other hands are for what is received for good
 _AT_ONCE = 50  # the ledger's other writers wait so long
+_GIVES_WAY_S, _LULL_S = 5.0, 1.0
+"""For so long no copy is begun while senders send: half of the time within which what came in a pack is to stand in `/data`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Worker:
         self._copies = _Hands(ThreadPoolExecutor(parallel, thread_name_prefix="worker"))  # for drops and snapshots, too
         # What was sent from outside has hands of its own: who sent it waits, and must not wait for copies that nobody waits for.
         self._arrivals = _Hands(ThreadPoolExecutor(parallel, thread_name_prefix="arrivals"))
+        self._runs = False  # with senders beside it; not only until all is done
+        self._sent_since: float | None = None
+        self._sent_at = float("-inf")
         self._drops: dict[int, Future[object]] = {}
         self._snapshots: dict[int, Future[object]] = {}
         self._reading: Future[None] | None = None  # received files that are looked into
@@ -79,6 +84,7 @@ class Worker:
         """Work until `stop` is set; a ledger that does not answer is waited for."""
         changeover.take_up(self.archive)
         pause = self.archive.settings.worker.pause.total_seconds()
+        self._runs = True
         with self._lessee:
             doing = threading.Thread(target=chores.keep_doing, args=(self.archive, self._lessee, stop), name="chores", daemon=True)
             doing.start()
@@ -252,7 +258,7 @@ class Worker:
 
     def _start_transfers(self) -> bool:
         most = self.archive.settings.worker.parallel * 2  # so that nobody is idle; taken several at a time, they cost the ledger less
-        all_hands = ((self._arrivals, True), (self._copies, False))
+        all_hands = [(self._arrivals, True), *([] if self._gives_way() else [(self._copies, False)])]
         free = [(hands, sent, most - running) for hands, sent in all_hands if (running := len(set(hands.running.values()))) <= most // 2]
         taken: list[tuple[_Hands, list[Transfer]]] = []
         if free:
@@ -263,6 +269,16 @@ class Worker:
             future: Future[object] = hands.pool.submit(batch.run, self.archive, together)
             hands.running.update((one.id, future) for one in together)
         return bool(taken) or len(free) < len(all_hands)
+
+    def _gives_way(self) -> bool:
+        """Who sends waits until it is proven: copies, for which nobody waits, begin when there is a lull, or after some seconds."""
+        now = time.monotonic()
+        if self._arrivals.running:
+            self._sent_at = now
+            self._sent_since = now if self._sent_since is None else self._sent_since
+        elif now - self._sent_at > _LULL_S:
+            self._sent_since = None
+        return self._runs and self._sent_since is not None and now - self._sent_since < _GIVES_WAY_S
 
     def _take(self, tx: Transaction, room: int, begun: set[int], *, sent: bool) -> list[list[Transfer]]:
         """What is due, `room` batches of it at most; `begun` grows by it."""

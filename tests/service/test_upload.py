@@ -16,8 +16,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fixtures.door import Door
+from fixtures.processes import wait_until
 
-from archiver import app, batch, closing, erasure, formats, names, strays, upload, worker
+from archiver import app, batch, closing, erasure, formats, names, strays, transfer, upload, worker
 from archiver.check import check
 from archiver.errors import PublicError, StoreUnavailable
 from archiver.ledger import Transaction
@@ -700,3 +701,42 @@ def test_a_ledger_without_room_says_so_and_takes_it_later(door: Door):
         assert connection.execute(sa.text("SELECT count(*) FROM dataset")).scalar() == kept
     assert opened(client, f"run{kept}-{'x' * 180}") == kept + 1
     assert check(door.bench.archive) == []
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_copies_give_way_to_what_senders_wait_for_but_not_for_ever(door: Door, monkeypatch: pytest.MonkeyPatch, released: bool):
+    """`released`: it is proven soon, so that there is a lull; else it is in hand for longer than copies wait."""
+    monkeypatch.setattr(worker, "_GIVES_WAY_S", 60.0 if released else 2.0)
+    bench, client, proven, stop = door.bench, door.client(), threading.Event(), threading.Event()
+    app.ingest(bench.archive, "snow", "saxs", "before", [bench.write("before", {"a": b"a"})])
+    sent(client, opened(client), "b.bin", b"b" * 1000)
+    begun_at: dict[str, float] = {}
+    run = batch.run
+
+    def watched(archive: Any, transfers: Any) -> Any:
+        what = "arrival" if transfer.is_upload(transfers[0]) else "copy"
+        begun_at.setdefault(what, time.monotonic())
+        if what == "arrival":
+            assert proven.wait(30)
+        return run(archive, transfers)
+
+    monkeypatch.setattr(batch, "run", watched)
+    monkeypatch.setattr(Worker, "_plan", _once_the_arrival_is_begun(begun_at, Worker._plan))
+    running = threading.Thread(target=Worker(bench.archive).run, args=(stop,))
+    running.start()
+    try:
+        wait_until(lambda: "arrival" in begun_at, 20, "the arrival")
+        if released:
+            time.sleep(1)
+            assert "copy" not in begun_at
+            proven.set()
+        wait_until(lambda: "copy" in begun_at, 20, "a copy")
+        assert begun_at["copy"] - begun_at["arrival"] >= (2.0 if released else 1.9)
+    finally:
+        proven.set()
+        stop.set()
+        running.join()
+
+
+def _once_the_arrival_is_begun(begun_at: dict[str, float], plan: Any) -> Any:
+    return lambda self: "arrival" in begun_at and plan(self)
