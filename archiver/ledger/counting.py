@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger import tables as t
-from archiver.ledger.narrowing import Form, Query, Tallied, form_of_columns, given, kept
+from archiver.ledger.narrowing import Form, Lead, Query, Tallied, form_of_columns, given, kept, months_before
 from archiver.ledger.searching import Searching, form_of, late
 
 COUNTED = 10_000
@@ -46,7 +46,7 @@ class Counting(Searching):
         total = self._total(query)
         if not late(query) or not total:
             return min(total, COUNTED + 1)
-        way, make = self._fitting(query, _D.id)
+        way, make = self._fitting(query, _D.id, ordered=False)
         form = form_of(query)
 
         def counting() -> sa.Select[Any]:
@@ -80,23 +80,34 @@ class Counting(Searching):
     def _of_all(self, query: Query) -> dict[str, list[Value]]:
         """Of what fits the columns."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        years, months = self._tallied(query), self._tallied(query, months=True)
-        for year, instrument, tier, form, n in self._summed(years, "period", "instrument", "tier", "format"):
-            for name, value in (("year", f"{year:04}"), ("instrument", instrument), ("tier", tier), ("format", form)):
+        years = self._tallied(query)
+        for year, instrument, tier, kind, n in self._summed(years, "period", "instrument", "tier", "format"):
+            for name, value in (("year", f"{year:04}"), ("instrument", instrument), ("tier", tier), ("format", kind)):
                 if value:
                     counts[name][value] += n
         for value, n in self._summed(years, "project"):
             counts["project"][value] = n
-        for value, n in self._summed(months, "period", latest=_MONTHS):
+        for value, n in self._latest_months(query):
             counts["month"][_month(value)] = n
         looked_at = 0
-        form_of_tags = (self._total(query) <= COUNTED, self._sqlite, form_of_columns(query))
-        tags = kept(("tags", *form_of_tags), lambda: self._tags(form_of_columns(query), few=form_of_tags[0]))
+        few, by, form = self._total(query) <= COUNTED, self._lead(query), form_of_columns(query)
+        tags = kept(("tags", few, by, self._sqlite, form), lambda: self._tags(form, few=few, by=by))
         for value, n, of in self.connection.execute(tags, {**self._column_values(query), "most": _TAGGED + 1}).all():
             looked_at += of
             if n:
                 counts["tag"][value] = n
         return _told(counts, more_tags=looked_at > _TAGGED)
+
+    def _latest_months(self, query: Query) -> Sequence[Any]:
+        """Counts by month, of the latest that have any: they are mostly among as many before the last."""
+        query = self._until_newest(query)
+        since = months_before(query.until, _MONTHS)
+        if since is None or (query.since is not None and query.since >= since):
+            return self._summed(self._tallied(query, months=True), "period", latest=_MONTHS)
+        found = self._summed(self._tallied(replace(query, since=since), months=True), "period", latest=_MONTHS)
+        if len(found) == _MONTHS:
+            return found
+        return [*found, *self._summed(self._tallied(replace(query, until=since), months=True), "period", latest=_MONTHS - len(found))]
 
     def _summed(self, tallied: Tallied, *names: str, latest: int | None = None) -> Sequence[Any]:
         """Counts by what is named; `latest`: of so many of the last periods."""
@@ -105,16 +116,17 @@ class Counting(Searching):
             cell = tallied.rows().c
             by = [cell[name] for name in names]
             summed = sa.select(*by, sa.func.sum(cell.n)).group_by(*by)
-            return summed if latest is None else summed.order_by(cell.period.desc()).limit(latest)
+            return summed if latest is None else summed.order_by(cell.period.desc()).limit(given("latest", sa.Integer))
 
-        return self.connection.execute(kept(("sums", names, latest, *tallied.key), sums), tallied.values).all()
+        form = kept(("sums", names, latest is None, *tallied.key), sums)
+        return self.connection.execute(form, {**tallied.values, "latest": latest}).all()
 
-    def _tags(self, form: Form, *, few: bool) -> sa.Select[Any]:
+    def _tags(self, form: Form, *, few: bool, by: Lead) -> sa.Select[Any]:
         """(tag, how many fit, how many were looked at): of many datasets, the newest tags."""
         g, fits = t.tag.c, self._columns(replace(form, projects="all", given=form.given - {"project", "since", "until"}))
         if few:
             found = sa.select(g.tag, sa.func.count(), sa.literal(0)).join_from(t.dataset, t.tag, _D.id == g.dataset_id)
-            return found.where(*self._columns(form)).group_by(g.tag)
+            return found.where(*self._columns(form, by=by)).group_by(g.tag)
         newest = sa.select(g.tag, g.place).where(*self._within(g.project, g.place, form)).order_by(g.place.desc())
         some = newest.limit(given("most", sa.Integer)).subquery()
         joined = some.outerjoin(t.dataset, sa.and_(_D.place == some.c.place, *fits)) if fits else some

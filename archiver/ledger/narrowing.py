@@ -16,6 +16,8 @@ from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.expression import UnaryExpression
+from sqlalchemy.sql.operators import custom_op
 
 from archiver import model
 from archiver.ledger import tables as t
@@ -86,6 +88,8 @@ class Tallied:
     rows: Callable[[], sa.Subquery]
 
 
+Lead = Literal["", "project", "place"]
+_FEW_READ = 200_000  # entries of an index that are read for the few of them that fit
 _COLUMNS = ("project", "instrument", "tier", "format", "state")
 _KEPT: dict[Hashable, Any] = {}
 _MOST_KEPT = 2_000  # some kilobytes each; people ask in far fewer forms
@@ -144,20 +148,37 @@ class Narrowing(Projects):
         values["until"] = None if query.until is None else place_after(query.until)
         return values
 
-    def _columns(self, form: Form, *, led: bool = True) -> list[Condition]:
-        """What is asked of a dataset's own columns. Not `led`: SQLite shall not choose its way by them."""
-        plain: Callable[[Any], Any] = (lambda column: column) if led else self._unled
-        fits = self._within(plain(_D.project), _D.place, form)
+    def _columns(self, form: Form, *, led: bool = True, by: Lead = "") -> list[Condition]:
+        """What is asked of a dataset's own columns. Not `led`: SQLite shall not choose its way by them. `by`: by these alone, if any are said."""
+
+        def plain(column: Any) -> Any:
+            return column if led and by in {"", column.name} else self._unled(column)
+
+        fits = [plain(_D[name]) == given(name, _D[name].type) for name in _COLUMNS[1:] if name in form.given]
         if form.named:
             fits += [_D.instrument == given("named_instrument")] if form.named == "full" else []
             fits.append(_D.name == given("named"))
-        return [*fits, *(plain(_D[name]) == given(name, _D[name].type) for name in _COLUMNS[1:] if name in form.given)]
+        return [*fits, *self._within(plain(_D.project), plain(_D.place) if by else _D.place, form)]
+
+    def _lead(self, query: Query) -> Lead:
+        """What SQLite, which does not count before it goes, looks few datasets up by: the asker's projects or the time, whichever leaves fewer."""
+        if not self._sqlite or query.name or (query.projects is None and query.project is None):
+            return ""
+        of_projects = self._total(Query(query.projects, project=query.project))
+        timed = query.since is not None or query.until is not None
+        if timed and self._total(Query(since=query.since, until=query.until)) < of_projects:
+            return "place"
+        return "project" if of_projects < _FEW_READ else ""
 
     def _within(self, project: Any, place: Any, form: Form) -> list[Condition]:
         """Whose they are, and when."""
         fits = self._of_projects(project, form)
         if "project" in form.given:
             fits.append(project == given("project", t.Text))
+        return [*fits, *self._during(place, form)]
+
+    def _during(self, place: Any, form: Form) -> list[Condition]:
+        fits: list[Condition] = []
         if "since" in form.given:
             fits.append(place >= given("since", sa.BigInteger))
         if "until" in form.given:
@@ -176,7 +197,7 @@ class Narrowing(Projects):
 
     def _unled(self, column: Any) -> Any:
         """The column in a form for which SQLite uses no index; the other database knows how many rows fit, and is let alone."""
-        return column.op("||")(sa.literal("", sa.Text)) if self._sqlite else column
+        return UnaryExpression(column, operator=custom_op("+"), type_=column.type) if self._sqlite else column
 
     @property
     def _sqlite(self) -> bool:
@@ -199,7 +220,8 @@ class Narrowing(Projects):
 
     def _until_newest(self, query: Query) -> Query:
         """The same, with an end at the last month that has any: what is newer is not gone through."""
-        tallied = self._tallied(query, months=True)
+        since, until = (_whole(at, later) for at, later in ((query.since, 0), (query.until, 1)))
+        tallied = self._tallied(replace(query, since=since, until=until), months=True)  # of the tally alone: only its newest is read
 
         def latest() -> sa.Select[Any]:
             period = tallied.rows().c.period
@@ -264,6 +286,18 @@ def _spans(since: datetime | None, until: datetime | None, *, months: bool) -> t
 def _month(at: datetime, later: int) -> tuple[int, int]:
     at = at.astimezone(UTC)
     return (at.year, at.month + later) if at.month + later < 13 else (at.year + 1, 1)
+
+
+def _whole(at: datetime | None, later: int) -> datetime | None:
+    """The first moment of its month, or of the next."""
+    year, month = (_NEVER, 1) if at is None else _month(at, later)
+    return None if year == _NEVER else datetime(year, month, 1, tzinfo=UTC)
+
+
+def months_before(at: datetime | None, number: int) -> datetime | None:
+    """The first moment of the month that is so many before; None where there is none."""
+    months = 0 if at is None else at.astimezone(UTC).year * 12 + at.astimezone(UTC).month - 1 - number
+    return None if months < 12 else datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
 
 
 def _place(month: tuple[int, int]) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from math import isqrt
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from archiver.ledger.narrowing import Condition, Form, Narrowing, Query, form_of
 
 _FEW = 20_000  # looked at one by one, or fetched and sorted
 _FETCHED = 1_000  # of the newest by columns alone: more are met soon by going through all
-_MANY = 10_000  # of one number's range: found sooner by going through all
+_MANY = 10_000  # that fit: when so many are found, no more are gone through
 _LOOKED_THROUGH = 500  # names, for those that look like one
 _NEWEST = 2_000  # looked at before an index that gives no order
 _INDEXED = 3  # characters of a word that the indexes know
@@ -71,6 +72,10 @@ _ORDERS: dict[Sort, tuple[Any, bool]] = {
 
 class Searching(Narrowing):
     """Reading the catalog."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._said_often: dict[Query, bool] = {}
 
     def search(self, query: Query, limit: int, cursor: Cursor | None = None, sort: Sort = Sort.NEWEST) -> list[model.Dataset]:
         """Datasets that fit, in order, after the cursor."""
@@ -120,7 +125,24 @@ class Searching(Narrowing):
 
     def _one_by_one(self, query: Query) -> bool:
         """Whether these few are looked at for words, tags and numbers. PostgreSQL knows by itself whether they or their words are fewer."""
-        return self._few(query) and (self._sqlite or not _indexed(query))
+        return self._few(query) and (not _indexed(query) or (self._sqlite and self._often(query)))
+
+    def _often(self, query: Query) -> bool:
+        """Whether more have its words than fit the columns."""
+        if self.writing or query not in self._said_often:
+            form = form_of(query)
+
+            def counting() -> sa.Select[Any]:
+                some = sa.select(_FTS.c.rowid).where(*self._said(form)).limit(given("most", sa.Integer))
+                return sa.select(sa.func.count()).select_from(some.subquery())
+
+            values = {**self._values(query), "most": self._total(query)}
+            self._said_often[query] = self.connection.execute(kept(("often", form), counting), values).scalar_one() == values["most"]
+        return self._said_often[query]
+
+    def _said(self, form: Form) -> list[Condition]:
+        """What the index of words is asked on SQLite."""
+        return [_FTS.c.search_fts.op("MATCH")(given("match", sa.Text)), *self._during(_FTS.c.rowid, form)]
 
     def _page(self, query: Query, limit: int, cursor: Cursor | None, sort: Sort) -> list[int]:
         """Ids of the datasets of a page."""
@@ -137,10 +159,12 @@ class Searching(Narrowing):
             fetched = self._total(query) < (_FETCHED if sort is Sort.NEWEST else _FEW)
             asked = query if fetched or sort is not Sort.NEWEST else self._until_newest(query)
 
-            def by_columns(form: Form) -> sa.Select[Any]:
-                return self._ordered(sa.select(_D.id).where(*self._columns(form, led=fetched), *after), column, down=down, fetched=fetched)
+            by = self._lead(query) if fetched else ""
 
-            return ids(f"columns {fetched}", asked, by_columns)
+            def by_columns(form: Form) -> sa.Select[Any]:
+                return self._ordered(sa.select(_D.id).where(*self._columns(form, led=fetched, by=by), *after), column, down=down, fetched=fetched)
+
+            return ids(f"columns {fetched} {by}", asked, by_columns)
         if not self._one_by_one(query):
             if self._sqlite and _indexed(query) and sort is Sort.NEWEST:
 
@@ -175,10 +199,12 @@ class Searching(Narrowing):
         order = [first] if column is _FTS.c.rowid or column is t.tag.c.place else [first, number]  # a place is one dataset's
         return select.order_by(*(c.desc() if down else c for c in order))
 
-    def _fitting(self, query: Query, *columns: Any) -> tuple[str, Fitting]:
-        """All datasets that fit, by whichever index leads to the fewest: which it is, and what puts their statement together."""
+    def _fitting(self, query: Query, *columns: Any, ordered: bool = True) -> tuple[str, Fitting]:
+        """All datasets that fit, by whichever index leads to the fewest: which it is, and what puts their statement together. Not `ordered`: any of
+        them will do."""
+        by = self._lead(query)
         if self._one_by_one(query):
-            return "one by one", lambda form: (self._checked(sa.select(*columns).where(*self._columns(form)), form), _D.place + 0)
+            return f"one by one {by}", lambda form: (self._checked(sa.select(*columns).where(*self._columns(form, by=by)), form), _D.place + 0)
         if _indexed(query):
             return "words", lambda form: self._by_words(form, *columns)
         if query.tags:
@@ -186,21 +212,25 @@ class Searching(Narrowing):
         for number, many in enumerate(self._many_have(query)):
             if not many:  # else most are found soon by going through all
                 return f"number {number}", partial(self._by_number, number, columns)
-        return "columns", lambda form: (self._checked(sa.select(*columns).where(*self._columns(form, led=False)), form), _D.place)
+        led = not ordered and by != ""
+        columns_of = partial(self._columns, led=led, by=by if led else "")
+        return f"columns {led} {by}", lambda form: (self._checked(sa.select(*columns).where(*columns_of(form)), form), _D.place)
 
     def _many_have(self, query: Query) -> Iterator[bool]:
-        """Of each number that is asked for, whether so many have it."""
+        """Of each number that is asked for, whether so many have it that going through all, until enough fit, meets fewer."""
+        every = self._total(Query(since=query.since, until=query.until))
+        values = {**self._values(query), "many": min(self._total(query), isqrt(_MANY * every))}
         for one in form_of(query).measured:
             some = sa.select(t.measure.c.place).where(*_measures(one)).limit(given("many", sa.Integer))
             counting = kept(("many", self._sqlite, one), lambda some=some: sa.select(sa.func.count()).select_from(some.subquery()))  # type: ignore[misc]
-            yield self.connection.execute(counting, self._values(query)).scalar_one() == _MANY
+            yield self.connection.execute(counting, values).scalar_one() == values["many"]
 
     def _by_words(self, form: Form, *columns: Any) -> tuple[sa.Select[Any], Any]:
         """Led by the index of words."""
         if self._sqlite:
             # Columns are checked before words: they stand in one small index, whose part is read once for many.
             select = sa.select(*columns).join_from(_FTS, t.dataset, _D.place == _FTS.c.rowid).join(t.search, t.search.c.place == _D.place + 0)
-            select = select.where(_FTS.c.search_fts.op("MATCH")(given("match", sa.Text)), *self._columns(form, led=False))
+            select = select.where(*self._said(form), *self._columns(form, led=False))
         else:
             select = sa.select(*columns).join_from(t.search, t.dataset, t.search.c.place == _D.place).where(*self._columns(form))
             indexed = [number for number, is_indexed in enumerate(form.words) if is_indexed]
@@ -221,7 +251,7 @@ class Searching(Narrowing):
         m, one = t.measure.c, form.measured[number]
         # A field that holds several numbers leads by the least of those that fit.
         m2 = t.measure.alias()
-        less = sa.exists().where(m2.c.place == m.place, m2.c.value < m.value, *_measures(one, m2.c))
+        less = sa.exists().where(m2.c.place == _D.place, m2.c.value < m.value, *_measures(one, m2.c))
         leading = sa.select(*columns).join_from(t.measure, t.dataset, _D.place == m.place)
         leading = leading.where(*_measures(one), ~less, *self._columns(form, led=False))
         return self._checked(leading, replace(form, measured=tuple(other for other in form.measured if other is not one))), m.place + 0
@@ -242,11 +272,11 @@ class Searching(Narrowing):
 
     def _values(self, query: Query) -> dict[str, Any]:
         """The values of a query, by the names that `given` has for them, and limits."""
-        values = self._column_values(query) | {"many": _MANY, "window": _NEWEST}
+        values = self._column_values(query) | {"window": _NEWEST}
         for n, word in enumerate(_words(query)):
             values |= {f"word_{n}": word, f"like_{n}": f"%{_literal(word)}%"}
         if self._sqlite:
-            grams = dict.fromkeys(word[at : at + _INDEXED] for word in _indexed(query) for at in range(len(word) - _INDEXED + 1))
+            grams = dict.fromkeys(word[at : at + _INDEXED] for word in _indexed(query) for at in range(_mark(word), len(word) - _INDEXED + 1))
             values["match"] = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
         for n, tag in enumerate(query.tags):
             values[f"tag_{n}"] = tag
@@ -285,6 +315,11 @@ def _words(query: Query) -> list[str]:
 
 def _indexed(query: Query) -> list[str]:
     return [word for word in _words(query) if len(word) >= _INDEXED]
+
+
+def _mark(word: str) -> int:
+    """Where a word begins to tell datasets apart: all that have a field have the mark of its line."""
+    return _INDEXED - 1 if word.startswith("\n") and len(word) > _INDEXED + 1 else 0
 
 
 def _measures(one: tuple[int, str, str], m: Any = t.measure.c) -> list[Condition]:
