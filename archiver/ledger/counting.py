@@ -7,14 +7,15 @@ tallies, whatever the range; what words, tags and numbers leave is counted up to
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from archiver.ledger import tables as t
-from archiver.ledger.narrowing import Form, Lead, Query, Tallied, form_of_columns, given, kept, months_before
+from archiver.ledger.narrowing import Form, Lead, Query, Tallied, form_of_columns, given, kept
 from archiver.ledger.searching import Searching, form_of, late
 
 COUNTED = 10_000
@@ -87,7 +88,7 @@ class Counting(Searching):
                     counts[name][value] += n
         for value, n in self._summed(years, "project"):
             counts["project"][value] = n
-        for value, n in self._latest_months(query):
+        for value, n in self._latest_months(query, [int(year) for year in counts["year"]]):
             counts["month"][_month(value)] = n
         looked_at = 0
         few, by, form = self._total(query) <= COUNTED, self._lead(query), form_of_columns(query)
@@ -98,12 +99,12 @@ class Counting(Searching):
                 counts["tag"][value] = n
         return _told(counts, more_tags=looked_at > _TAGGED)
 
-    def _latest_months(self, query: Query) -> Sequence[Any]:
-        """Counts by month, of the latest that have any: they are mostly among as many before the last."""
-        query = self._until_newest(query)
-        since = months_before(query.until, _MONTHS)
-        if since is None or (query.since is not None and query.since >= since):
+    def _latest_months(self, query: Query, years: Collection[int]) -> Sequence[Any]:
+        """Counts by month, of the latest that have any: mostly of the last three years. `years`: those that have any."""
+        first = max(years) - 2
+        if min(years) >= first:
             return self._summed(self._tallied(query, months=True), "period", latest=_MONTHS)
+        since = datetime(first, 1, 1, tzinfo=UTC)
         found = self._summed(self._tallied(replace(query, since=since), months=True), "period", latest=_MONTHS)
         if len(found) == _MONTHS:
             return found

@@ -294,12 +294,6 @@ def _whole(at: datetime | None, later: int) -> datetime | None:
     return None if year == _NEVER else datetime(year, month, 1, tzinfo=UTC)
 
 
-def months_before(at: datetime | None, number: int) -> datetime | None:
-    """The first moment of the month that is so many before; None where there is none."""
-    months = 0 if at is None else at.astimezone(UTC).year * 12 + at.astimezone(UTC).month - 1 - number
-    return None if months < 12 else datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
-
-
 def _place(month: tuple[int, int]) -> int:
     """The first place of a month."""
     return first_place(datetime(*month, 1, tzinfo=UTC))

@@ -75,7 +75,7 @@ class Searching(Narrowing):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._said_often: dict[Query, bool] = {}
+        self._said_often: dict[tuple[Any, ...], bool] = {}
 
     def search(self, query: Query, limit: int, cursor: Cursor | None = None, sort: Sort = Sort.NEWEST) -> list[model.Dataset]:
         """Datasets that fit, in order, after the cursor."""
@@ -129,16 +129,16 @@ class Searching(Narrowing):
 
     def _often(self, query: Query) -> bool:
         """Whether more have its words than fit the columns."""
-        if self.writing or query not in self._said_often:
-            form = form_of(query)
+        values, form = {**self._values(query), "most": self._total(query)}, form_of(query)
+        key = tuple(values[name] for name in ("match", "since", "until", "most"))
+        if self.writing or key not in self._said_often:
 
             def counting() -> sa.Select[Any]:
                 some = sa.select(_FTS.c.rowid).where(*self._said(form)).limit(given("most", sa.Integer))
                 return sa.select(sa.func.count()).select_from(some.subquery())
 
-            values = {**self._values(query), "most": self._total(query)}
-            self._said_often[query] = self.connection.execute(kept(("often", form), counting), values).scalar_one() == values["most"]
-        return self._said_often[query]
+            self._said_often[key] = self.connection.execute(kept(("often", form), counting), values).scalar_one() == values["most"]
+        return self._said_often[key]
 
     def _said(self, form: Form) -> list[Condition]:
         """What the index of words is asked on SQLite."""

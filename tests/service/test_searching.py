@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def numbers(tx: Transaction, query: Query, **more: object) -> list[int]:
         (Query(since=NOW), [0]),
         (Query(tags=("calibration",)), [1, 2, 9]),
         (Query(tags=("calibration", "t9")), [9]),
+        (Query(text="silver", tags=["calibration"]), [2]),
         (Query(projects=SNOW, tags=("calibration",)), [1, 2]),
         (Query(measured=(Measured("energy_kev", least=13),)), [10, 11]),
         (Query(measured=(Measured("energy_kev", least=13, least_open=True),)), [11]),
@@ -292,6 +294,20 @@ def test_any_range_is_counted_as_its_rows_are(ledger: Ledger, since: tuple[int, 
             assert facets[name] == Counter(d.acquired_at.strftime(of) for d in found if d.acquired_at)
         assert facets["project"] == Counter(d.project for d in found)
         assert facets["format"] == Counter(d.format for d in found)
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 24])
+def test_the_latest_months_are_told_however_many_years_lie_between(changing: Ledger, most: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(counting, "_MONTHS", most)
+    with changing.begin() as tx:
+        for number, years in ((10, 2), (11, 3), (12, 9)):
+            tx.update_dataset(number, acquired_at=NOW - timedelta(days=366 * years))
+    for narrowed in (Query(), Query(ICE), Query(ICE, format="csv"), Query(format="nexus", until=NOW - timedelta(days=40))):
+        for query in (narrowed, replace(narrowed, since=NOW - timedelta(days=366 * 4))):
+            with changing.read() as tx:
+                every = Counter(d.acquired_at.strftime("%Y-%m") for d in tx.search(query, 50) if d.acquired_at)
+                told = {v.value: v.count for v in tx.facets(query)["month"]}
+            assert told == {month: every[month] for month in sorted(every, reverse=True)[:most]}, query
 
 
 def test_the_tally_is_what_the_datasets_are(changing: Ledger):
@@ -463,3 +479,32 @@ def test_sqlite_goes_by_the_indexes(ledger: Ledger, monkeypatch: pytest.MonkeyPa
     walked = asked(Query(projects=("snow", "empty"), tier="hot"))
     assert "USING COVERING INDEX ix_dataset_walk" in walked, walked
     assert "TEMP B-TREE FOR ORDER BY" not in walked
+
+
+@pytest.mark.parametrize(
+    ("query", "way"),
+    [
+        (Query(ICE, instrument="weather", since=NOW - timedelta(days=300)), "COVERING INDEX ix_dataset_cube (project=?)"),
+        (Query(SNOW, instrument="saxs", since=NOW - timedelta(days=30)), "COVERING INDEX ix_dataset_walk (place>?)"),
+        (Query(("snow", "empty"), instrument="saxs", since=NOW - timedelta(days=30)), "COVERING INDEX ix_dataset_walk (place>?)"),
+    ],
+)
+def test_sqlite_looks_few_up_by_their_projects_or_by_their_time(ledger: Ledger, query: Query, way: str):
+    """Whichever leaves fewer; left to itself it takes any index of a column that is asked for."""
+    if ledger.url.get_backend_name() != "sqlite":
+        pytest.skip("PostgreSQL counts before it goes")
+    with ledger.read() as tx:
+        asked = tx._seen(replace(query, measured=(Measured("energy_kev", 1),)))
+        select = tx._fitting(asked, t.dataset.c.id)[1]
+        made = select(searching.form_of(asked))[0].compile(ledger.engine, compile_kwargs={"render_postcompile": True})
+        values = {**made.params, **tx._values(asked)}
+        plan = tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {made}", tuple(values[name] for name in made.positiontup or ())).all()
+        assert way in "\n".join(row[3] for row in plan), plan
+
+
+def test_few_are_looked_at_one_by_one_unless_fewer_have_the_words(ledger: Ledger):
+    if ledger.url.get_backend_name() != "sqlite":
+        pytest.skip("PostgreSQL counts before it goes")
+    with ledger.read() as tx:
+        assert tx._fitting(tx._seen(Query(ICE, text="silver")), t.dataset.c.id)[0] == "one by one project"
+        assert tx._fitting(tx._seen(Query(ICE, text="user9")), t.dataset.c.id)[0] == "words"
