@@ -271,7 +271,7 @@ class Worker:
         return bool(taken) or len(free) < len(all_hands)
 
     def _gives_way(self) -> bool:
-        """Who sends waits until it is proven: copies, for which nobody waits, begin when there is a lull, or after some seconds."""
+        """Who sends waits until it is proven. Copies wait for a lull, or some seconds: nobody misses those, restores take longer."""
         now = time.monotonic()
         if self._arrivals.running:
             self._sent_at = now

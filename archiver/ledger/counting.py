@@ -91,7 +91,8 @@ class Counting(Searching):
         for value, n in self._latest_months(query, [int(year) for year in counts["year"]]):
             counts["month"][_month(value)] = n
         looked_at = 0
-        few, by, form = self._total(query) <= COUNTED, self._lead(query), form_of_columns(query)
+        few, form = self._total(query) <= COUNTED, form_of_columns(query)
+        by = self._lead(query) if few else ""
         tags = kept(("tags", few, by, self._sqlite, form), lambda: self._tags(form, few=few, by=by))
         for value, n, of in self.connection.execute(tags, {**self._column_values(query), "most": _TAGGED + 1}).all():
             looked_at += of

@@ -202,8 +202,8 @@ class Searching(Narrowing):
     def _fitting(self, query: Query, *columns: Any, ordered: bool = True) -> tuple[str, Fitting]:
         """All datasets that fit, by whichever index leads to the fewest: which it is, and what puts their statement together. Not `ordered`: any of
         them will do."""
-        by = self._lead(query)
         if self._one_by_one(query):
+            by = self._lead(query)
             return f"one by one {by}", lambda form: (self._checked(sa.select(*columns).where(*self._columns(form, by=by)), form), _D.place + 0)
         if _indexed(query):
             return "words", lambda form: self._by_words(form, *columns)
@@ -212,9 +212,9 @@ class Searching(Narrowing):
         for number, many in enumerate(self._many_have(query)):
             if not many:  # else most are found soon by going through all
                 return f"number {number}", partial(self._by_number, number, columns)
-        led = not ordered and by != ""
-        columns_of = partial(self._columns, led=led, by=by if led else "")
-        return f"columns {led} {by}", lambda form: (self._checked(sa.select(*columns).where(*columns_of(form)), form), _D.place)
+        by = "" if ordered else self._lead(query)
+        columns_of = partial(self._columns, led=by != "", by=by)
+        return f"columns {by}", lambda form: (self._checked(sa.select(*columns).where(*columns_of(form)), form), _D.place)
 
     def _many_have(self, query: Query) -> Iterator[bool]:
         """Of each number that is asked for, whether so many have it that going through all, until enough fit, meets fewer."""
